@@ -1,0 +1,101 @@
+"""POST /v1/chat/completions: a conversation in, the assistant's next turn out."""
+
+from dataclasses import replace
+
+from offgrid.api.fields import Fields, kind_of
+from offgrid.api.generate import generate
+from offgrid.api.models import model_for
+from offgrid.api.sampling import MAX_CHOICES, NO_OPS, read_max_tokens, read_sampling, read_stream, seeds
+from offgrid.api.wire import ChatFormat
+from offgrid.config import ModelSettings
+from offgrid.errors import BadRequest
+from offgrid.types import GenerateRequest
+from offgrid.web.message import Request, Response
+
+# "developer" is OpenAI's newer word for "system"; chat templates know only the older one.
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+
+
+def create_chat_completion(request: Request, app) -> Response | None:
+    fields = Fields(request.json())
+    model = model_for(app, fields, "chat")
+    own = app.config.engine.models.get(model.id, ModelSettings())
+    sampling = read_sampling(fields, own)
+    n = fields.whole("n", 1, MAX_CHOICES, 1)
+    asked = GenerateRequest(
+        model=model.id,
+        messages=_with_system_prompt(read_messages(fields), own.system_prompt),
+        max_tokens=read_max_tokens(fields, "max_completion_tokens", "max_tokens", default=own.max_tokens),
+        stop=fields.strings("stop", 16),
+        sampling=sampling,
+        client=request.peer,
+    )
+    is_stream, include_usage = read_stream(fields)
+    _refuse_what_is_not_there(fields)
+    choices = [replace(asked, sampling=replace(sampling, seed=seed)) for seed in seeds(sampling, n)]
+    return generate(request, app, model, choices, ChatFormat, stream=is_stream, include_usage=include_usage)
+
+
+def _refuse_what_is_not_there(fields: Fields) -> None:
+    fields.only("logprobs", False)
+    fields.only("top_logprobs", 0)
+    fields.only("logit_bias", {})
+    fields.only("tools", [])
+    fields.only("tool_choice", "none", "auto")
+    fields.only("functions", [])
+    fields.only("response_format", {"type": "text"})
+    fields.only("modalities", ["text"])
+    fields.ignore("parallel_tool_calls", *NO_OPS)  # without tools there are no calls to be parallel
+    fields.finish()
+
+
+def read_messages(fields: Fields) -> list[dict]:
+    """`messages` as the chat template takes them: roles it knows, content as one string."""
+    messages = fields.take("messages")
+    if not isinstance(messages, list) or not messages:
+        raise fields.refuse("messages", "a list of at least one message", messages)
+    return [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+
+
+def _message(value: object, path: str) -> dict:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{path} must be an object with role and content; it is {kind_of(value)}.", param=path)
+    fields = Fields(value, path + ".")
+    role = fields.take("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise fields.refuse("role", "one of " + ", ".join(ROLES), role)
+    message = {"role": ROLES[role], "content": _content(fields, role)}
+    if name := fields.string("name"):
+        message["name"] = name
+    if role == "tool" and (call_id := fields.string("tool_call_id")):
+        message["tool_call_id"] = call_id
+    if role == "assistant":
+        if calls := fields.take("tool_calls"):
+            message["tool_calls"] = calls
+        fields.ignore("refusal", "annotations", "audio", "function_call", "reasoning_content", "reasoning")
+    fields.finish()
+    return message
+
+
+def _content(fields: Fields, role: str) -> str:
+    content = fields.take("content")
+    if isinstance(content, str):
+        return content
+    if content is None and role == "assistant":
+        return ""  # a turn that only called tools
+    if isinstance(content, list):
+        return "".join(_part(fields, part, i) for i, part in enumerate(content))
+    raise fields.refuse("content", "a string or a list of text parts", content)
+
+
+def _part(fields: Fields, part: object, i: int) -> str:
+    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return part["text"]
+    kind = part.get("type") if isinstance(part, dict) else part
+    raise fields.refuse(f"content[{i}]", 'a part {"type": "text", "text": …}: this model reads text only', kind)
+
+
+def _with_system_prompt(messages: list[dict], system_prompt: str | None) -> list[dict]:
+    if not system_prompt or any(m["role"] == "system" for m in messages):
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]

@@ -1,0 +1,133 @@
+"""Running generations for a handler: as a stream that the engine's thread writes, or collected into one answer.
+
+The handler thread submits, then waits once for the end while it watches its client; leaving, for whatever reason,
+cancels what still runs. Several choices of one request are several generations with one waiter.
+"""
+
+from collections.abc import Callable
+
+from offgrid.api.wire import Format, StreamEncoder, whole_answer
+from offgrid.engine.catalog import ModelFile
+from offgrid.errors import ApiError
+from offgrid.types import Delta, EmbedRequest, Event, Finish, GenerateRequest, Sink, Vectors
+from offgrid.web import sse
+from offgrid.web.message import Request, Response
+from offgrid.web.stream import StreamWriter, Wakeup
+
+
+class Answer:
+    """The sinks of one request's choices. The engine's thread calls them; `error` and `ends` are read after the wakeup."""
+
+    def __init__(self, wakeup: Wakeup, n: int):
+        self.error: ApiError | None = None
+        self.ends: list[Finish | Vectors | None] = [None] * n
+        self._n_open = n
+        self._wakeup = wakeup
+
+    def sink(self, index: int) -> Sink:
+        """The sink of choice `index`."""
+        return lambda event: self._take(index, event)
+
+    def on_delta(self, index: int, delta: Delta) -> None:
+        """New text of a choice."""
+
+    def on_finish(self, index: int, end: Finish | Vectors, *, is_last: bool) -> None:
+        """A choice is complete."""
+
+    def _take(self, index: int, event: Event) -> None:
+        if self.error is not None:
+            return  # the request has failed; its other choices are being cancelled
+        if isinstance(event, Delta):
+            self.on_delta(index, event)
+        elif isinstance(event, ApiError):
+            self.error = event
+            self._wakeup.set()
+        else:
+            self._n_open -= 1
+            self.ends[index] = event
+            self.on_finish(index, event, is_last=self._n_open == 0)
+            if self._n_open == 0:
+                self._wakeup.set()
+
+
+class CollectedAnswer(Answer):
+    def __init__(self, wakeup: Wakeup, n: int):
+        super().__init__(wakeup, n)
+        self._pieces: list[list[str]] = [[] for _ in range(n)]
+
+    def on_delta(self, index: int, delta: Delta) -> None:
+        self._pieces[index].append(delta.text)
+
+    @property
+    def texts(self) -> list[str]:
+        return ["".join(pieces) for pieces in self._pieces]
+
+
+class StreamedAnswer(Answer):
+    def __init__(self, wakeup: Wakeup, n: int, encoder: StreamEncoder, writer: StreamWriter):
+        super().__init__(wakeup, n)
+        self._encoder = encoder
+        self._writer = writer
+
+    def on_delta(self, index: int, delta: Delta) -> None:
+        self._writer.write(self._encoder.delta(index, delta.text))
+
+    def on_finish(self, index: int, end: Finish, *, is_last: bool) -> None:
+        self._writer.write(self._encoder.finish(index, end, self.ends if is_last else []))
+
+
+def generate(
+    request: Request, app, model: ModelFile, asked: list[GenerateRequest], form: Format, *, stream: bool, include_usage: bool
+) -> Response | None:
+    """Answer a chat or text completion; one choice for each of `asked`. Raises ApiError, ClientGone."""
+    if stream:
+        return _stream(request, app, model, asked, StreamEncoder(form, model.id, include_usage=include_usage))
+    with Wakeup() as wakeup:
+        answer = CollectedAnswer(wakeup, len(asked))
+        _run(request, app, model, asked, answer, wakeup)
+    if answer.error is not None:
+        raise answer.error
+    return Response.json(whole_answer(form, model.id, answer.texts, answer.ends))
+
+
+def embed(request: Request, app, model: ModelFile, asked: EmbedRequest) -> Vectors:
+    """The vectors of a request's texts. Raises ApiError, ClientGone."""
+    with Wakeup() as wakeup:
+        answer = Answer(wakeup, 1)
+        _run(request, app, model, [asked], answer, wakeup)
+    if answer.error is not None:
+        raise answer.error
+    return answer.ends[0]
+
+
+def _stream(request: Request, app, model: ModelFile, asked: list[GenerateRequest], encoder: StreamEncoder) -> None:
+    writer = request.open_stream(sse.CONTENT_TYPE, app.guard.cors_headers(request))
+    with Wakeup() as wakeup:
+        answer = StreamedAnswer(wakeup, len(asked), encoder, writer)
+        _run(request, app, model, asked, answer, wakeup, lambda: writer.write(sse.comment()))
+    if answer.error is not None:
+        if not writer.started:
+            raise answer.error  # nothing is sent yet, so it can still be a status
+        writer.write(encoder.error(answer.error))
+    writer.close()
+
+
+def _run(
+    request: Request,
+    app,
+    model: ModelFile,
+    asked: list[GenerateRequest] | list[EmbedRequest],
+    answer: Answer,
+    wakeup: Wakeup,
+    on_silence: Callable[[], None] = lambda: None,
+) -> None:
+    """Submit all, and wait until the answer is complete or has failed. `on_silence` is called now and then meanwhile."""
+    jobs = []
+    try:
+        for index, one in enumerate(asked):
+            jobs.append(app.pool.submit(model, one, answer.sink(index)))
+        while not request.wait_for(wakeup, app.config.server.keep_alive_interval_s):
+            on_silence()
+    finally:
+        for job in jobs:
+            job.cancel()

@@ -1,0 +1,37 @@
+"""Is it there, is it ready: what people, scripts and service managers ask first."""
+
+import time
+
+import offgrid
+from offgrid.web.message import Request, Response
+
+
+def get_root(_request: Request, _app) -> Response:
+    return Response.json({"name": "OffGrid LLM", "version": offgrid.__version__, "status": "running"})
+
+
+def get_health(_request: Request, app) -> Response:
+    """Answers as soon as the port does, whatever the models do: nothing is looked up for it."""
+    return Response.json(
+        {
+            "status": "healthy",
+            "version": offgrid.__version__,
+            "uptime_seconds": int(time.monotonic() - app.started),
+            "models_loaded": [w.model_id for w in app.pool.workers if w.is_ready],
+        }
+    )
+
+
+def get_readiness(_request: Request, app) -> Response:
+    """Ready is a server that has a model to answer with; 503 otherwise, as load balancers expect it."""
+    n_models = sum(1 for file in app.catalog.scan() if file.kind == "chat")
+    answer = {
+        "status": "ready" if n_models else "not_ready",
+        "models_available": n_models,
+        "timestamp": int(time.time()),
+    }
+    return Response.json(answer, status=200 if n_models else 503, headers={} if n_models else {"Retry-After": "5"})
+
+
+def get_liveness(_request: Request, _app) -> Response:
+    return Response(200, b"ok", {"Content-Type": "text/plain; charset=utf-8"})

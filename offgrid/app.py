@@ -1,0 +1,116 @@
+"""The server as a whole: builds its rooms, and answers each request. The flow of a request is `App.handle`."""
+
+import logging
+import time
+
+from offgrid.api import access
+from offgrid.api.routes import ROUTES
+from offgrid.api.wire import error_body
+from offgrid.config import Config
+from offgrid.engine.catalog import Catalog, ModelFile
+from offgrid.engine.pool import Pool
+from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType
+from offgrid.logs import Logs
+from offgrid.web.guard import Guard
+from offgrid.web.message import Request, Response
+from offgrid.web.router import Route, Router
+from offgrid.web.server import Server
+
+log = logging.getLogger(__name__)
+
+# What `curl -d` says when nobody told it otherwise. A browser can send it too, but not past `Guard`.
+CURL_DEFAULT = "application/x-www-form-urlencoded"
+
+
+class App:
+    def __init__(self, config: Config, logs: Logs):
+        """Builds everything and binds the port; answers from `start` on. Raises SetupError."""
+        self.config = config
+        self.started = time.monotonic()
+        self._access_log = logs.access
+        self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
+        self.pool = Pool(config.engine, logs.worker_line)
+        self.guard = Guard(config.server.allowed_hosts, config.server.cors_origins)
+        self.router = Router(ROUTES)
+        settings = config.server
+        self.server = Server(
+            (settings.host, settings.port),
+            self,
+            tls=(settings.tls_cert, settings.tls_key) if settings.tls_cert else None,
+            max_connections=settings.max_connections,
+            max_body_bytes=settings.max_body_bytes,
+            idle_timeout_s=settings.idle_timeout_s,
+            head_timeout_s=settings.read_timeout_s,
+            body_timeout_s=settings.read_timeout_s,
+        )
+
+    def start(self) -> None:
+        self.server.start()
+
+    def preload(self) -> None:
+        """Begin to load the default chat model, so that the first person does not wait for it."""
+        try:
+            self.pool.load(self.default_model("chat"))
+        except ApiError as error:  # none there yet, or a name that does not exist: the first request will say so
+            log.warning("nothing is loaded in advance: %s", error.message)
+
+    def stop(self) -> None:
+        """Stop accepting, let running answers end within the grace period, and leave no child behind."""
+        self.pool.stop(self.config.server.shutdown_grace_s)
+        self.server.stop()
+
+    def default_model(self, kind: str) -> ModelFile:
+        """The model for a request that names none. Raises ModelNotFound."""
+        engine = self.config.engine
+        preferred = engine.default_model if kind == "chat" else engine.default_embedding_model
+        return self.catalog.default(kind, preferred or None)
+
+    # --- requests ---
+
+    def handle(self, request: Request) -> Response | None:
+        """Answer one request; None when its handler has answered by a stream. Raises ClientGone only."""
+        began = time.perf_counter()
+        status = 499
+        try:
+            response = self._answer(request)
+            status = response.status if response is not None else 200
+            return response
+        finally:
+            self._access_log(request, status, time.perf_counter() - began)
+
+    def refuse(self, error: ApiError, peer: str) -> Response:
+        """The answer to what never became a request."""
+        log.info("%s: %d %s", peer, error.status, error.message)
+        return Response.json(error_body(error), error.status, error.headers)
+
+    def _answer(self, request: Request) -> Response | None:
+        try:
+            self.guard.check(request)
+            response = self._dispatch(request)
+        except ClientGone:
+            raise
+        except ApiError as error:
+            response = Response.json(error_body(error), error.status, error.headers)
+        except Exception:
+            log.exception("%s %s (request %s)", request.method, request.path, request.id)
+            error = InternalError(f"Something went wrong here. The log says more, under request {request.id}.")
+            response = Response.json(error_body(error), error.status)
+        if response is not None:
+            response.headers.update(self.guard.cors_headers(request))
+        return response
+
+    def _dispatch(self, request: Request) -> Response | None:
+        if request.method == "OPTIONS":
+            return self.guard.preflight(request, self.router.methods(request.path))
+        route, params = self.router.match(request.method, request.path)
+        who = access.principal(request, self.config.server.api_key)
+        access.require(who, route.permission)
+        _check_content_type(request, route)
+        return route.handler(request, self, **params)
+
+
+def _check_content_type(request: Request, route: Route) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.body and given and given not in route.accepts and given != CURL_DEFAULT and not given.endswith("+json"):
+        wanted = " or ".join(route.accepts)
+        raise UnsupportedMediaType(f"{request.path} takes {wanted}; Content-Type says {given}.")

@@ -1,0 +1,1 @@
+"""How models and the program itself get to a machine, and how a file that arrived becomes one that is trusted."""

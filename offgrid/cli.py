@@ -1,0 +1,121 @@
+"""The command line: `serve` (also without the word) and `models`. Every failure is one sentence, never a traceback."""
+
+import os
+import sys
+from pathlib import Path
+
+from offgrid.errors import SetupError
+
+# import name → package name
+REQUIRED = {"yaml": "pyyaml", "llama_cpp": "llama-cpp-python", "numpy": "numpy", "bcrypt": "bcrypt"}
+COMMANDS = ("serve", "models")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["_worker"]:
+        from offgrid.worker.main import main as run_worker
+
+        return run_worker(int(argv[1]))
+    try:
+        return _run(argv)
+    except SetupError as error:
+        print(f"offgrid: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+
+
+def _run(argv: list[str]) -> int:
+    from offgrid import config
+
+    command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("serve", argv)
+    if command not in COMMANDS:
+        raise SetupError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}. --help says more.")
+    parser = _parser(command)
+    options, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise config.unknown_flag(unknown[0])
+    beside_us = Path(__file__).resolve().parent.parent / "offgrid.yaml"
+    settings = config.load(vars(options), os.environ, beside_us)
+    if command == "models":
+        return _models(options.action, settings)
+    return _serve(settings)
+
+
+def _parser(command: str):
+    import argparse
+
+    import offgrid
+    from offgrid import config
+
+    texts = {
+        "serve": "Serve the models in the models folder to every client that speaks the OpenAI API.",
+        "models": "List the models, or fetch the two small ones to start with.",
+    }
+    parser = argparse.ArgumentParser(prog=f"offgrid.py {command}", description=texts[command], allow_abbrev=False)
+    if command == "serve":
+        parser.epilog = "Other command: `offgrid.py models [list|starter]`. All settings: docs/configuration.md."
+    else:
+        parser.add_argument("action", nargs="?", choices=("list", "starter"), default="list")
+    parser.add_argument("--version", action="version", version=f"offgrid {offgrid.__version__}")
+    config.add_flags(parser)
+    return parser
+
+
+def _models(action: str, settings) -> int:
+    if action == "starter":
+        from offgrid.carry.starter import fetch_starter_models
+
+        _check_packages("numpy")
+        fetch_starter_models(settings.paths.models_dir)
+        return 0
+    from offgrid.engine.catalog import Catalog
+
+    files = Catalog([settings.paths.models_dir, *settings.paths.models_dirs]).scan()
+    for file in files:
+        about = f"broken: {file.broken}" if file.broken else file.kind
+        print(f"{file.id}\t{file.size_bytes / 1e6:.0f} MB\t{about}")
+    if not files:
+        print(f"No models in {settings.paths.models_dir}. To fetch two small ones: python offgrid.py models starter")
+    return 0
+
+
+def _check_packages(*names: str) -> None:
+    """Raises SetupError naming what is missing; nothing is imported, so it costs no start-up time."""
+    from importlib.util import find_spec
+
+    missing = [REQUIRED[name] for name in names or REQUIRED if find_spec(name) is None]
+    if missing:
+        raise SetupError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed in this Python. "
+            f"Run `make setup` once and start with `make run`, or: {sys.executable} -m pip install -r requirements.txt"
+        )
+
+
+def _serve(settings) -> int:
+    import signal
+    import threading
+
+    _check_packages()
+    from offgrid.app import App
+    from offgrid.banner import show_banner
+    from offgrid.logs import Logs
+
+    logs = Logs(settings.log, settings.paths.data_dir / "logs")
+    app = App(settings, logs)
+    is_told_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: is_told_to_stop.set())
+    app.start()
+    show_banner(app, sys.stdout)
+    if settings.engine.preload:
+        app.preload()
+    is_told_to_stop.wait()
+    # A second Ctrl-C while answers are ending means: now.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    app.stop()
+    logs.close()
+    return 0

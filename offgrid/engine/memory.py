@@ -1,0 +1,166 @@
+"""Memory: what a model will need, what the machine can give, and how large a KV cache follows from both.
+
+Knows GGUF metadata and the operating system's numbers, nothing of workers. All figures are bytes unless they say
+otherwise. Estimates err on the high side: a context that is a little too big meets the OOM killer, not an error.
+"""
+
+import os
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from offgrid.engine.gguf import GgufInfo
+
+# Bytes of one number in the KV cache; the quantised ones keep blocks of 32 with a scale.
+# fmt: off
+KV_BYTES = {
+    "f32": 4, "f16": 2, "bf16": 2,
+    "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32,
+}
+# fmt: on
+CELLS_STEP = 256  # llama.cpp pads the cache to it
+MIN_CELLS = 512
+MAX_CELLS = 16_384
+CELLS_PER_PERSON = 1024
+MIN_LOGIT_ROWS = 64  # what a worker asks for when it has fewer sequences (worker/model.py)
+UNKNOWN_MACHINE_BYTES = 2 << 30  # where the system does not tell, as on Windows: the smallest that is worth trying
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    weights: int  # mapped from the file, but needed in RAM to be quick
+    kv: int  # zeroed when the context is made, so resident at once
+    compute: int  # scratch space and logits
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute
+
+
+def kv_bytes_per_token(info: GgufInfo, kv_type: str = "f16") -> int:
+    """One cell of the KV cache: keys and values of all layers. 0 for models without a cache (BERT, Mamba).
+
+    Raises ValueError for a `kv_type` that is not in KV_BYTES.
+    """
+    if kv_type not in KV_BYTES:
+        raise ValueError(f"kv_type is {kv_type!r}; it can be {', '.join(KV_BYTES)}")
+    if not info.is_causal:
+        return 0
+    return ceil(sum(info.n_head_kv) * (info.key_length + info.value_length) * KV_BYTES[kv_type])
+
+
+def estimate_bytes(info: GgufInfo, n_ctx: int, kv_type: str, n_seq_max: int, n_ubatch: int = 512) -> Estimate:
+    """What a worker with `n_ctx` cells for `n_seq_max` sequences will hold.
+
+    The KV term is exact (llama.cpp logs the same); `compute` is mask + activations + logits, and was found 0 to 30 %
+    above what llama.cpp logs for Llama shapes, 60 % above for BERT.
+    """
+    wide = info.metadata.get(f"{info.architecture}.feed_forward_length")
+    if isinstance(wide, list):  # one for each layer
+        wide = max((n for n in wide if type(n) is int), default=None)
+    if type(wide) is not int:
+        wide = 4 * info.n_embd
+    mask = 2 * n_ubatch * (n_ctx if info.is_causal else n_ubatch)
+    activations = 4 * n_ubatch * (4 * info.n_embd + 2 * wide)
+    row = info.n_vocab if info.kind == "chat" else info.n_embd
+    logits = 2 * 4 * max(n_seq_max, MIN_LOGIT_ROWS) * row  # once computed, once copied out
+    return Estimate(
+        weights=info.weight_bytes,
+        kv=n_ctx * kv_bytes_per_token(info, kv_type) + n_seq_max * _recurrent_state_bytes(info),
+        compute=mask + activations + logits,
+    )
+
+
+def _recurrent_state_bytes(info: GgufInfo) -> int:
+    """The state of one sequence in a Mamba-like or hybrid model: float32, and the same for any length."""
+
+    def ssm(name: str) -> int:
+        value = info.metadata.get(f"{info.architecture}.ssm.{name}")
+        return value if type(value) is int else 0
+
+    inner, state = ssm("inner_size"), ssm("state_size")
+    convolution = max(ssm("conv_kernel") - 1, 0) * (inner + 2 * max(ssm("group_count"), 1) * state)
+    n_layers = info.n_head_kv.count(0) or info.n_layer
+    return 4 * n_layers * (convolution + inner * state) if inner else 0
+
+
+def choose_n_ctx(info: GgufInfo, available: int, parallel: int, asked: int | None = None) -> int:
+    """How many cells the cache shared by `parallel` sequences gets, given `available` bytes before the model is loaded.
+
+    What a person asked for is kept, rounded up to a multiple of 256. Otherwise it is the smallest of:
+    - one full context, or 1024 tokens for everybody where that is more: 16 people chat at once on one pool;
+    - a full context for everybody, beyond which no cell could be used;
+    - 16384: the cache is zeroed at start (about 1 s a GB), and long pools slow every step on a small machine;
+    - what a quarter of the available memory holds, and what the weights leave: the rest of a Raspberry Pi is for
+      the weights, the other model, and the people's own programs.
+    It is a multiple of 256 and at least 512, which may be more than fits: `estimate_bytes` tells.
+    """
+    if asked is not None:
+        return max(ceil(asked / CELLS_STEP), 1) * CELLS_STEP
+    n_ctx = min(max(info.n_ctx_train, CELLS_PER_PERSON * parallel), info.n_ctx_train * parallel, MAX_CELLS)
+    cell = kv_bytes_per_token(info)
+    if cell:
+        n_ctx = min(n_ctx, min(available // 4, available - info.weight_bytes) // cell)
+    return max(n_ctx // CELLS_STEP * CELLS_STEP, MIN_CELLS)
+
+
+def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """What can be taken without swapping: of the machine, and of the container or service that we are in."""
+    machine = _field(proc / "meminfo", "MemAvailable:", unit=1024)
+    if machine is None:
+        machine = _from_sysconf()
+    return max(min([machine, *_left_in_cgroups(proc, cgroups)]), 0)
+
+
+def _from_sysconf() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        pass
+    try:  # macOS tells only the whole
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):
+        return UNKNOWN_MACHINE_BYTES
+
+
+def _left_in_cgroups(proc: Path, cgroups: Path) -> list[int]:
+    """What each limit leaves, ours and our ancestors', in cgroup version 2 and 1.
+
+    File pages that nobody uses count as used there, although the kernel gives them up when asked: they are added.
+    In a container our path may be that of the host, which does not exist in here; then the root is our own group.
+    """
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, used, idle = cgroups, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit, used = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            idle = "total_inactive_file"
+        else:
+            continue
+        own = root / path.strip("/")
+        for group in (own, *own.parents):
+            if group != root and root not in group.parents:
+                break
+            max_bytes, used_bytes = _field(group / limit), _field(group / used)
+            if max_bytes is not None and used_bytes is not None:
+                left.append(max_bytes - used_bytes + (_field(group / "memory.stat", idle) or 0))
+    return left
+
+
+def _field(path: Path, name: str | None = None, unit: int = 1) -> int | None:
+    """The number in a file of the kernel, or on its line that begins with `name`; None without one ("max")."""
+    try:
+        words = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return None
+    for line in words:
+        value = line[0] if name is None and line else line[1] if len(line) > 1 and line[0] == name else ""
+        if value.isdigit():
+            return int(value) * unit
+    return None

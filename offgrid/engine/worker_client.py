@@ -1,0 +1,242 @@
+"""One model's worker process, as the router sees it.
+
+A thread of its own starts the process, reads its messages and calls the sinks; it ends with the process. A request may
+be submitted before the model is loaded: its frame waits in the pipe. Whatever happens to the process, every request
+that was submitted and not cancelled gets exactly one terminal event.
+"""
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from offgrid.errors import ApiError, BadRequest, ContextLengthExceeded, EngineCrashed, InternalError, Unavailable
+from offgrid.procs.child import Child, ChildGone
+from offgrid.procs.command import self_command, self_environment
+from offgrid.procs.frames import BrokenFrame
+from offgrid.types import Delta, EmbedRequest, Finish, GenerateRequest, Sink, Usage, Vectors
+
+log = logging.getLogger(__name__)
+
+# OpenMP's threads spin between two graph nodes. Unlimited, two busy workers on two cores collapse to a tenth.
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+
+# The worker's error kinds → the error that the client is told.
+ERRORS: dict[str, Callable[[dict], ApiError]] = {
+    "bad_request": lambda e: BadRequest(e["message"], param=e["param"]),
+    "context_length": lambda e: ContextLengthExceeded(e["n_prompt_tokens"], e["n_ctx"], e["param"]),
+    "internal": lambda e: InternalError(e["message"]),
+}
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One submitted request. `cancel` may be called at any time and any number of times, from any thread."""
+
+    id: int
+    worker: "WorkerClient"
+
+    def cancel(self) -> None:
+        self.worker.cancel(self.id)
+
+
+class WorkerClient:
+    def __init__(
+        self,
+        model_id: str,
+        settings: dict,
+        *,
+        max_active: int,
+        load_timeout_s: float,
+        write_log: Callable[[str], None],
+        on_change: Callable[[], None],
+    ):
+        """`settings` are the fields of `worker.model.ModelSettings`; at most `max_active` requests are held at once.
+
+        `on_change` is called, without a lock held, when the worker becomes busy or idle and when it has ended.
+        """
+        self.model_id = model_id
+        self.facts: dict = {}  # what the worker said when it was ready
+        self.is_ready = False
+        self.is_leaving = False  # the pool has begun to end it
+        self.has_ended = False
+        self.ended_at = 0.0  # monotonic seconds
+        self.n_answered = 0  # requests that ended as they should
+        self.failure: ApiError | None = None  # why it ended, unless it was asked to
+        self.n_threads = self._max_threads = settings["n_threads"]
+        self._settings = settings
+        self._max_active = max_active
+        self._write_log = write_log
+        self._on_change = on_change
+        self._ids = itertools.count(1)
+        self._sinks: dict[int, Sink] = {}
+        self._lock = threading.Lock()  # guards _sinks, has_ended and failure
+        self._child: Child | None = None
+        self._started = threading.Event()
+        self._stop_error: ApiError | None = None
+        self._timer = threading.Timer(load_timeout_s, self._load_took_too_long, [load_timeout_s])
+        self._timer.daemon = True
+        self._thread = threading.Thread(target=self._run, name=f"worker:{model_id}", daemon=True)
+
+    # --- from any thread ---
+
+    def start(self) -> None:
+        """Start the process; returns when it exists, long before the model is loaded."""
+        self._timer.start()
+        self._thread.start()
+        self._started.wait()
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def n_active(self) -> int:
+        return len(self._sinks)
+
+    def submit(self, request: GenerateRequest | EmbedRequest, sink: Sink) -> Job | None:
+        """Hand over a request; None when the process has ended or is about to. Raises Unavailable when the queue is full."""
+        with self._lock:
+            if self.has_ended or self.is_leaving:
+                return None
+            if len(self._sinks) >= self._max_active:
+                raise Unavailable(
+                    f"{len(self._sinks)} requests for {self.model_id} are running or waiting, which is the limit "
+                    "(parallel + max_queue). Try again in a moment.",
+                    retry_after_s=5,
+                )
+            job = Job(next(self._ids), self)
+            self._sinks[job.id] = sink
+            became_busy = len(self._sinks) == 1
+        if became_busy:
+            self._on_change()
+        kind = "embed" if isinstance(request, EmbedRequest) else "generate"
+        try:
+            self._child.send({"op": kind, "id": job.id, **asdict(request)})
+        except ChildGone:
+            pass  # the worker's thread notices too, and ends this request with the others
+        return job
+
+    def cancel(self, id: int) -> None:
+        with self._lock:
+            is_open = self._sinks.pop(id, None) is not None
+            became_idle = is_open and not self._sinks
+        if is_open:
+            self._tell({"op": "cancel", "id": id})
+        if became_idle:
+            self._on_change()
+
+    def set_threads(self, n: int) -> None:
+        """Let it compute with `n` threads from its next step on, or with fewer if its model's settings say so."""
+        n = min(n, self._max_threads)
+        if n != self.n_threads:
+            self.n_threads = n
+            self._tell({"op": "threads", "n": n})
+
+    def stop(self, error: ApiError) -> None:
+        """End the process; requests that are still open get `error`. Returns within some 8 s, usually at once."""
+        self._stop_error = self._stop_error or error
+        self._timer.cancel()
+        if self._child is not None:
+            self._child.stop()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _tell(self, message: dict) -> None:
+        if self._child is not None:
+            try:
+                self._child.send(message)
+            except ChildGone:
+                pass
+
+    def _load_took_too_long(self, limit_s: float) -> None:
+        if not self.is_ready:
+            self.stop(InternalError(f"{self.model_id} was not loaded within {limit_s:g} s (load_timeout_s)."))
+
+    # --- the worker's own thread ---
+
+    def _run(self) -> None:
+        reason = ""
+        try:
+            command = self_command("_worker", str(os.getpid()))
+            environment = {**self_environment(), **ENVIRONMENT}
+            self._child = Child(command, name=self.model_id, log=self._write_log, env=environment)
+            self._child.send(self._settings)
+            self._started.set()
+            for message, blob in self._child.frames():
+                self._take(message, blob)
+        except (OSError, ChildGone, BrokenFrame) as error:
+            reason = str(error)
+        finally:
+            self._started.set()
+            self._timer.cancel()
+            if self._child is not None:
+                self._child.stop()
+            self._end(reason)
+
+    def _take(self, message: dict, blob: bytes) -> None:
+        match message["op"]:
+            case "step":
+                for id, text in message["d"]:
+                    self._deliver(id, Delta(text))
+                for id, reason, usage, prompt_ms, predicted_ms in message["f"]:
+                    self._close(id, Finish(reason, Usage(*usage), prompt_ms, predicted_ms))
+                for id, error in message["e"]:
+                    self._close(id, ERRORS[error["kind"]](error))
+            case "vectors":
+                self._close(message["id"], Vectors(blob, message["n_dim"], message["n_tokens"]))
+            case "ready":
+                self._timer.cancel()
+                self.facts = message
+                self.is_ready = True
+            case "failed":
+                text = f"{self.model_id} cannot be loaded: {message['message']}"
+                self.failure = InternalError(text, code="model_load_failed", headers={"x-should-retry": "false"})
+
+    def _deliver(self, id: int, event) -> None:
+        sink = self._sinks.get(id)
+        if sink is None:
+            return  # cancelled in the meantime
+        try:
+            sink(event)
+        except Exception:  # one client's broken sink must not take the others' text away
+            log.exception("the sink of request %d of %s failed", id, self.model_id)
+            self.cancel(id)
+
+    def _close(self, id: int, event) -> None:
+        """Give a request its terminal event."""
+        with self._lock:
+            sink = self._sinks.pop(id, None)
+            became_idle = sink is not None and not self._sinks
+        if sink is not None:
+            self.n_answered += not isinstance(event, ApiError)
+            try:
+                sink(event)
+            except Exception:
+                log.exception("the sink of request %d of %s failed at its end", id, self.model_id)
+        if became_idle:
+            self._on_change()
+
+    def _end(self, reason: str) -> None:
+        """The process is gone: tell everybody who still waits."""
+        with self._lock:
+            self.has_ended = True
+            self.ended_at = time.monotonic()
+            if self._stop_error is None and self.failure is None:
+                self.failure = self._crash(reason)
+            error = self._stop_error or self.failure
+            open_ids = list(self._sinks)
+        if self.failure is not None:
+            log.error("%s", self.failure.message)
+        for id in open_ids:
+            self._close(id, error)
+        self._on_change()
+
+    def _crash(self, reason: str) -> EngineCrashed:
+        how = self._child.how_it_ended() if self._child else "could not be started"
+        words = reason or (self._child.last_words[-1] if self._child and self._child.last_words else "")
+        details = f" Its last words: {words}" if words else ""
+        return EngineCrashed(f"The engine for {self.model_id} {how}.{details} The next request starts it again.")

@@ -1,0 +1,131 @@
+"""One child process: started, heard out, and ended within a bound.
+
+The child leads a process group of its own, so a Ctrl-C in the terminal reaches only the router, and ending the
+group ends whatever the child started. Its stdin and stdout carry frames; its stderr is read line by line into
+the log, and the last lines are kept because they say why it died.
+
+Threads: one `log:<name>` thread per child reads stderr. `send` and `stop` may be called from any thread; `frames`
+belongs to one thread, which should be the one that made the Child: on Linux the child asks to be killed when the
+*thread* that started it ends (PR_SET_PDEATHSIG), so that thread must live as long as the child.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from offgrid.procs import frames
+
+N_LAST_WORDS = 40
+MAX_LINE_BYTES = 4096
+STEP_S = 2.0  # between two rungs of the shutdown ladder: the MCP specification's order and timing
+
+
+class ChildGone(Exception):
+    """The child has ended, or its pipe is closed: nothing more can be sent to it."""
+
+
+class Child:
+    def __init__(self, command: list[str], *, name: str, log: Callable[[str], None], env: dict[str, str] | None = None):
+        """Start `command`. `env` is added to this process's environment; `log` gets each stderr line. Raises OSError."""
+        self.name = name
+        self.last_words: deque[str] = deque(maxlen=N_LAST_WORDS)
+        self._log = log
+        self._send_lock = threading.Lock()
+        self._stop_lock = threading.Lock()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        self._log_thread = threading.Thread(target=self._read_stderr, name=f"log:{name}", daemon=True)
+        self._log_thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        # Look without reaping: until it is reaped, the kernel gives its group's number to nobody else, so that
+        # stop() can still end what the child left behind.
+        if self._process.returncode is not None:
+            return False
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def send(self, message: dict, blob: bytes = b"") -> None:
+        """Queue one frame to the child; blocks while its pipe is full. Raises ChildGone."""
+        frame = frames.encode(message, blob)
+        with self._send_lock:
+            try:
+                self._process.stdin.write(frame)
+                self._process.stdin.flush()
+            except (OSError, ValueError) as error:  # ValueError: the pipe was closed by stop()
+                raise ChildGone(f"{self.name} has ended") from error
+
+    def frames(self) -> Iterator[tuple[dict, bytes]]:
+        """Each (message, blob) that the child sends, until it closes its side. Raises BrokenFrame."""
+        while (frame := frames.read(self._process.stdout)) is not None:
+            yield frame
+
+    def stop(self, grace_s: float = STEP_S) -> None:
+        """End the child: close its stdin, then SIGTERM, then SIGKILL to its group. Returns within grace_s + 6 s."""
+        with self._stop_lock:
+            if self._process.returncode is not None:
+                return
+            self._close_stdin()
+            for patience_s, number in ((grace_s, signal.SIGTERM), (STEP_S, signal.SIGKILL), (STEP_S, signal.SIGKILL)):
+                if self._ended_within(patience_s):
+                    break
+                os.killpg(self.pid, number)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)  # grandchildren that outlived it
+            with contextlib.suppress(subprocess.TimeoutExpired):  # in uninterruptible sleep: the kernel's to reap
+                self._process.wait(STEP_S)
+            self._log_thread.join(STEP_S)
+            self._process.stdout.close()
+            if not self._log_thread.is_alive():
+                self._process.stderr.close()
+
+    def how_it_ended(self) -> str:
+        """A phrase for a message, once stop() has returned: "was killed by SIGKILL", "ended with status 3"."""
+        code = self._process.returncode
+        if code is None:
+            return "is still running"
+        if code < 0:
+            names = {s.value: s.name for s in signal.Signals}
+            return f"was killed by {names.get(-code, f'signal {-code}')}"
+        return f"ended with status {code}"
+
+    def _close_stdin(self) -> None:
+        # A child that no longer reads can hold a sender inside the lock; then SIGTERM has to speak first.
+        if not self._send_lock.acquire(timeout=STEP_S):
+            return
+        try:
+            self._process.stdin.close()
+        except OSError:  # what was still buffered for a child that is gone
+            pass
+        finally:
+            self._send_lock.release()
+
+    def _ended_within(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while self.is_running:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _read_stderr(self) -> None:
+        for line in iter(lambda: self._process.stderr.readline(MAX_LINE_BYTES), b""):
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                self.last_words.append(text)
+                self._log(text)

@@ -1,0 +1,312 @@
+"""The table of settings: how a person spells each one, what is allowed, and what it is for.
+
+Knows nothing of files, flags or the environment (`config.py` reads those) and holds no defaults: they stand in the
+sections of `config.py`. A check answers with the value as the code gets it, or raises ValueError.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a value may be. `check` takes a typed value, `parse` the text of a flag or an environment variable.
+
+    Both raise ValueError; its message, if any, is a hint shown after what is wanted.
+    """
+
+    wanted: str
+    check: Callable[[object], object]
+    parse: Callable[[str], object] = str
+
+
+def _need(is_right: bool, hint: str = "") -> None:
+    if not is_right:
+        raise ValueError(hint)
+
+
+def whole(low: int, high: int, *, or_zero: bool = False) -> Kind:
+    def check(value):
+        _need(type(value) is int and (low <= value <= high or (or_zero and value == 0)))
+        return value
+
+    def parse(text):
+        _need(re.fullmatch(r"[+-]?[0-9]+", text) is not None)
+        return int(text)
+
+    return Kind(f"{'0 or ' if or_zero else ''}a whole number from {low} to {high}", check, parse)
+
+
+def number(low: float, high: float) -> Kind:
+    def check(value):
+        _need(type(value) in (int, float) and math.isfinite(value) and low <= value <= high)
+        return float(value)
+
+    def parse(text):
+        _need(re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", text) is not None)
+        return float(text)
+
+    return Kind(f"a number from {low} to {high}", check, parse)
+
+
+def choice(*options: str) -> Kind:
+    def check(value):
+        if "on" in options and type(value) is bool:  # YAML 1.1 reads a bare on/off as true/false
+            value = "on" if value else "off"
+        _need(value in options)
+        return value
+
+    return Kind(f"one of {', '.join(options)}", check)
+
+
+def _text(value: object) -> str:
+    _need(type(value) is str, "Put it in quotes.")
+    return value
+
+
+_SWITCH_WORDS = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _switch_word(text: str) -> bool:
+    _need(text.lower() in _SWITCH_WORDS)
+    return _SWITCH_WORDS[text.lower()]
+
+
+def _switch(value: object) -> bool:
+    _need(type(value) is bool)
+    return value
+
+
+def _key(value: object) -> str:
+    _need(re.fullmatch(r"[!-~]*", _text(value)) is not None)
+    return value
+
+
+def _file(value: object) -> Path | None:
+    return Path(value) if _text(value) else None
+
+
+def _folder(value: object) -> Path:
+    _need(_text(value) != "")  # Path("") would be the current folder
+    return Path(value)
+
+
+_URL_HINT = (
+    "A URL with its port is for clients; a server listens on an address: "
+    "--host 127.0.0.1 is this machine only, --host 0.0.0.0 the whole network, and --port is the port."
+)
+
+
+def _host(value: object) -> str:
+    """An address to listen on. The socket module's own check is used, for it is what will be asked to bind."""
+    import socket
+
+    _need("/" not in _text(value) and re.fullmatch(r"[^:]*:[0-9]+", value) is None, _URL_HINT)
+    try:
+        if ":" in value:
+            socket.inet_pton(socket.AF_INET6, value.partition("%")[0])
+        elif re.fullmatch(r"[0-9.]*", value):
+            socket.inet_pton(socket.AF_INET, value)
+    except OSError:
+        raise ValueError from None
+    _need(":" in value or re.fullmatch(r"[A-Za-z0-9._-]+", value) is not None)
+    return value
+
+
+def _host_name(value: object) -> str:
+    _need(re.fullmatch(r"[A-Za-z0-9._-]+", _text(value)) is not None)
+    return value
+
+
+def _origin(value: object) -> str:
+    _need(re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+", _text(value)) is not None)
+    return value
+
+
+def _list_of(check: Callable[[object], object], wanted: str) -> Kind:
+    def check_all(value):
+        _need(type(value) is list)
+        return tuple(check(item) for item in value)
+
+    def parse(text):
+        return [part.strip() for part in text.split(",") if part.strip()]
+
+    return Kind(f"a list of {wanted}", check_all, parse)
+
+
+def _aliases(value: object) -> Mapping[str, str]:
+    _need(isinstance(value, dict))
+    return MappingProxyType({_text(alias): _text(model) for alias, model in value.items()})
+
+
+SWITCH = Kind("one of true, false, yes, no, on, off, 1, 0", _switch, _switch_word)
+TEXT = Kind("text", _text)
+KEY = Kind("text of visible ASCII characters without spaces", _key)
+HOST = Kind("an IP address or a host name to listen on", _host)
+FILE = Kind("the path of a file", _file)
+FOLDER = Kind("the path of a folder", _folder)
+FOLDERS = _list_of(_folder, "folders")
+HOST_NAMES = _list_of(_host_name, "host names without scheme and port")
+ORIGINS = _list_of(_origin, "origins such as http://192.168.1.20:8080, or *")
+NAMES = _list_of(_text, "names")
+ALIASES = Kind("a mapping of other names to model ids", _aliases)
+SECONDS = number(0.01, 86400)
+LOAD_MODE = choice("auto", "none", "mmap", "mlock", "mmap+mlock", "direct")
+CONTEXT = whole(256, 2**24, or_zero=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: `name` is its place in offgrid.yaml; `env` and `flag` are "" where only the yaml can hold it."""
+
+    name: str
+    kind: Kind
+    env: str
+    flag: str
+    help: str
+    unit: str = ""
+    is_secret: bool = False  # never shown in an error
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Section and field of `Config`. `aliases` stands at the top of the file and belongs to the engine."""
+        section, _, key = self.name.rpartition(".")
+        return section or "engine", key
+
+
+# Two lines a row, for people who look for a name: the formatter would make eight of each.
+# fmt: off
+SETTINGS = (
+    Setting("server.host", HOST, "OFFGRID_HOST", "--host",
+            "Address to listen on; 0.0.0.0 or :: is every network of this machine."),
+    Setting("server.port", whole(0, 65535), "OFFGRID_PORT", "--port",
+            "Port to listen on; 0 takes any free one."),
+    Setting("server.api_key", KEY, "OFFGRID_API_KEY", "--api-key",
+            "One shared key every client must send; empty asks for none.", is_secret=True),
+    Setting("server.tls_cert", FILE, "OFFGRID_TLS_CERT", "--tls-cert",
+            "Certificate file (PEM); together with the key it makes the server speak https."),
+    Setting("server.tls_key", FILE, "OFFGRID_TLS_KEY", "--tls-key",
+            "Private key file (PEM) of the certificate."),
+    Setting("server.allowed_hosts", HOST_NAMES, "OFFGRID_ALLOWED_HOSTS", "--allowed-hosts",
+            "Host names clients may use in the URL, besides IP addresses, localhost and this machine's own name."),
+    Setting("server.cors_origins", ORIGINS, "OFFGRID_CORS_ORIGINS", "--cors-origins",
+            "Web pages of other origins whose scripts may call this server; * is all of them."),
+    Setting("server.max_body_bytes", whole(1024, 2**31), "OFFGRID_MAX_BODY_BYTES", "--max-body-bytes",
+            "Largest request body.", "bytes"),
+    Setting("server.max_connections", whole(1, 65535), "OFFGRID_MAX_CONNECTIONS", "--max-connections",
+            "Open connections at once; more are answered 503."),
+    Setting("server.idle_timeout_s", SECONDS, "OFFGRID_IDLE_TIMEOUT_S", "--idle-timeout-s",
+            "A kept-alive connection without a request is closed after this.", "s"),
+    Setting("server.read_timeout_s", SECONDS, "OFFGRID_READ_TIMEOUT_S", "--read-timeout-s",
+            "A client that is this slow with its request is given up.", "s"),
+    Setting("server.shutdown_grace_s", number(0, 3600), "OFFGRID_SHUTDOWN_GRACE_S", "--shutdown-grace-s",
+            "Running answers may take this long to end when the server stops.", "s"),
+    Setting("server.keep_alive_interval_s", SECONDS, "OFFGRID_KEEP_ALIVE_INTERVAL_S", "--keep-alive-interval-s",
+            "A waiting stream gets a comment this often, so that proxies keep it open.", "s"),
+    Setting("engine.default_model", TEXT, "OFFGRID_DEFAULT_MODEL", "--default-model",
+            "Model for a request that names none; empty is the first chat model."),
+    Setting("engine.default_embedding_model", TEXT, "OFFGRID_DEFAULT_EMBEDDING_MODEL", "--default-embedding-model",
+            "The same for embeddings; empty is the first embedding model."),
+    Setting("engine.preload", SWITCH, "OFFGRID_PREWARM_MODELS", "--preload",
+            "Load the default models at the start, not with the first request."),
+    Setting("engine.parallel", whole(1, 254), "OFFGRID_PARALLEL", "--parallel",
+            "Answers a model writes at the same time; further requests wait."),
+    Setting("engine.max_queue", whole(0, 100_000), "OFFGRID_MAX_QUEUE", "--max-queue",
+            "Requests that may wait for a model; more are answered 503."),
+    Setting("engine.ctx_size", CONTEXT, "OFFGRID_MAX_CONTEXT", "--ctx-size",
+            "Context shared by all running answers of a model; 0 chooses by model and free RAM.", "tokens"),
+    Setting("engine.threads", whole(0, 1024), "OFFGRID_NUM_THREADS", "--threads",
+            "CPU threads for all models together; 0 is one for each core."),
+    Setting("engine.batch_size", whole(32, 8192), "OFFGRID_BATCH_SIZE", "--batch-size",
+            "Most tokens computed in one step.", "tokens"),
+    Setting("engine.step_target_ms", number(1, 60_000), "OFFGRID_STEP_TARGET_MS", "--step-target-ms",
+            "Length of a step that also reads new prompts: less is smoother streams, more is faster prompts.", "ms"),
+    Setting("engine.kv_cache_type", choice("f16", "q8_0", "q4_0"), "OFFGRID_KV_CACHE_TYPE", "--kv-cache-type",
+            "Precision of the context's memory; q8_0 halves it, q4_0 quarters it."),
+    Setting("engine.flash_attention", choice("auto", "on", "off"), "OFFGRID_FLASH_ATTENTION", "--flash-attention",
+            "Faster attention; auto asks the model."),
+    Setting("engine.load_mode", LOAD_MODE, "OFFGRID_LOAD_MODE", "--load-mode",
+            "How a model file is read: mmap shares memory, none copies, mlock never swaps, direct skips the cache."),
+    Setting("engine.load_timeout_s", SECONDS, "OFFGRID_MODEL_LOAD_TIMEOUT", "--load-timeout-s",
+            "A model that takes longer to load is given up.", "s"),
+    Setting("aliases", ALIASES, "", "", "Other names for models: `other-name: model-id`."),
+    Setting("paths.models_dir", FOLDER, "OFFGRID_MODELS_DIR", "--models-dir",
+            "Folder of the model files; downloads go here."),
+    Setting("paths.models_dirs", FOLDERS, "OFFGRID_MODELS_DIRS", "--models-dirs",
+            "Further folders with model files, read in place."),
+    Setting("paths.data_dir", FOLDER, "OFFGRID_DATA_DIR", "--data-dir",
+            "Folder for what the server writes: database, logs, cache."),
+    Setting("log.level", choice("debug", "info", "warning", "error"), "OFFGRID_LOG_LEVEL", "--log-level",
+            "What is worth a line in the log."),
+    Setting("log.access_log", SWITCH, "OFFGRID_ACCESS_LOG", "--access-log",
+            "One line for each request."),
+    Setting("log.max_bytes", whole(4096, 2**31), "OFFGRID_LOG_MAX_BYTES", "--log-max-bytes",
+            "A log file of this size is put away and a new one begun.", "bytes"),
+    Setting("log.n_files", whole(1, 1000), "OFFGRID_LOG_N_FILES", "--log-n-files",
+            "Log files kept of each kind; the oldest is deleted."),
+)
+
+# Below `models.<id>` of the yaml; the fields of ModelSettings.
+MODEL_SETTINGS = (
+    Setting("ctx_size", whole(256, 2**24), "", "", "Context shared by all running answers of this model.", "tokens"),
+    Setting("threads", whole(1, 1024), "", "", "CPU threads for this model, at most."),
+    Setting("chat_template", TEXT, "", "", "Jinja text, or the path of a file with it; replaces the model's own."),
+    Setting("system_prompt", TEXT, "", "", "Put first when a chat brings no system message of its own."),
+    Setting("temperature", number(0, 2), "", "", "For requests that do not say; 0 always takes the likeliest token."),
+    Setting("top_p", number(0, 1), "", "", "The likeliest tokens that together reach this probability."),
+    Setting("top_k", whole(0, 2**20), "", "", "The so many likeliest tokens; 0 is off."),
+    Setting("min_p", number(0, 1), "", "", "Tokens at least this likely, measured against the likeliest."),
+    Setting("repeat_penalty", number(0.01, 10), "", "", "Above 1 makes repetition rarer."),
+    Setting("max_tokens", whole(1, 2**24), "", "", "Longest answer for requests that do not say.", "tokens"),
+    Setting("aliases", NAMES, "", "", "Other names of this model."),
+)
+# fmt: on
+
+# What the original OffGrid read or documented and this server has no setting for: OFFGRID_… -> what to do.
+_NOT_YET = "This version of OffGrid does not have that feature yet: remove the variable."
+_ALWAYS = "This version of OffGrid always does that: remove the variable."
+_BY_ITSELF = "This version of OffGrid decides that by itself: remove the variable."
+FOREIGN_VARIABLES = {
+    "MULTI_USER": _NOT_YET,
+    "REQUIRE_AUTH": _NOT_YET,
+    "GUEST_ACCESS": _NOT_YET,
+    "AUDIT_LOG": _NOT_YET,
+    "AUDIT_LOG_DIR": _NOT_YET,
+    "ENABLE_P2P": _NOT_YET,
+    "P2P_PORT": _NOT_YET,
+    "DISCOVERY_PORT": _NOT_YET,
+    "ENABLE_GPU": _NOT_YET,
+    "GPU_LAYERS": _NOT_YET,
+    "MAX_MODELS": _NOT_YET,
+    "MAX_MEMORY_MB": _NOT_YET,
+    "CONT_BATCHING": _ALWAYS,
+    "REQUEST_ID": _ALWAYS,
+    "ADAPTIVE_CONTEXT": _BY_ITSELF,
+    "LOW_MEMORY": _BY_ITSELF,
+    "SMART_MLOCK": _BY_ITSELF,
+    "PROTECT_DEFAULT": _BY_ITSELF,
+    "FAST_SWITCH": _BY_ITSELF,
+    "USE_MMAP": "Use OFFGRID_LOAD_MODE instead.",
+    "USE_MLOCK": "Use OFFGRID_LOAD_MODE instead.",
+    "LOG_FILE": "Logs go to the folder OFFGRID_DATA_DIR names.",
+    "CACHE_DIR": "The cache goes to the folder OFFGRID_DATA_DIR names.",
+    "CONFIG_DIR": "Use OFFGRID_CONFIG instead: the path of offgrid.yaml.",
+    "CONTEXT_SIZE": "Use OFFGRID_MAX_CONTEXT instead.",
+    "THREADS": "Use OFFGRID_NUM_THREADS instead.",
+    "MODEL": "Use OFFGRID_DEFAULT_MODEL instead.",
+    "LLAMA_SERVER_PATH": "OffGrid brings its own engine: remove the variable.",
+    "MOCK_ENGINE": "OffGrid has no pretended engine: remove the variable.",
+}

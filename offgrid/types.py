@@ -1,0 +1,82 @@
+"""The few values that travel between rooms: what is asked of a model, and what comes back.
+
+Plain data: no behaviour beyond derived properties, nothing of HTTP, processes or llama.cpp.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from offgrid.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. Ranges are checked where a request is read (`api/fields.py`)."""
+
+    temperature: float = 0.7  # 0 is greedy
+    top_p: float = 0.95
+    top_k: int = 40  # 0 is off
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0  # over the last 64 tokens, prompt included
+    presence_penalty: float = 0.0  # over the generated tokens
+    frequency_penalty: float = 0.0  # over the generated tokens
+    seed: int | None = None  # None: a fresh random one for each request
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One text to generate. Exactly one of `messages` (put through the model's chat template) and `prompt` is given."""
+
+    model: str
+    messages: list[dict] | None = None  # [{"role": …, "content": str, …}]
+    prompt: str | None = None
+    max_tokens: int | None = None  # None: until the model ends or its context is full
+    stop: tuple[str, ...] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    client: str = ""  # who asks, for a fair order between people
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    model: str
+    texts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of one generation; may be the text of several tokens, never half a character."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt, taken from the cache instead of being computed
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The normal end of a generation. `reason` is "stop" or "length"; times are in milliseconds."""
+
+    reason: str
+    usage: Usage
+    prompt_ms: float = 0.0
+    predicted_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The end of an embedding request. `data` holds float32, little-endian, (n_texts, n_dim), rows of unit length."""
+
+    data: bytes
+    n_dim: int
+    n_tokens: int
+
+
+Event = Delta | Finish | Vectors | ApiError
+# A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,
+# is a Finish, Vectors or ApiError: exactly one terminal event for every accepted request.
+Sink = Callable[[Event], None]

@@ -1,0 +1,55 @@
+"""What the worker says to the router: one message per step for all sequences, not one per token.
+
+Message kinds, worker → router (the router's reader is `engine/worker_client.py`; change both together):
+  {"op": "ready", …}       the model is loaded; facts about it
+  {"op": "failed", "message"}  it cannot be loaded; the worker ends
+  {"op": "step", "d": [[id, text]…], "f": [[id, reason, usage, prompt_ms, predicted_ms]…], "e": [[id, error]…]}
+  {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
+An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
+"""
+
+import threading
+from typing import BinaryIO
+
+from offgrid.procs import frames
+from offgrid.types import Finish
+
+
+class Channel:
+    """Collects the events of a step and sends them as one frame. `send` and `refuse` may be called from any thread."""
+
+    def __init__(self, pipe: BinaryIO):
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._deltas: list = []
+        self._finished: list = []
+        self._errors: list = []
+
+    def delta(self, id: int, text: str) -> None:
+        self._deltas.append((id, text))
+
+    def finish(self, id: int, end: Finish) -> None:
+        usage = (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
+        self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms))
+
+    def error(self, id: int, error: dict) -> None:
+        self._errors.append((id, error))
+
+    def flush(self) -> None:
+        """Send what the step brought; nothing when it brought nothing."""
+        if self._deltas or self._finished or self._errors:
+            self.send({"op": "step", "d": self._deltas, "f": self._finished, "e": self._errors})
+            self._clear()
+
+    def refuse(self, id: int, error: dict) -> None:
+        """End a request that never became a sequence."""
+        self.send({"op": "step", "d": [], "f": [], "e": [(id, error)]})
+
+    def send(self, message: dict, blob: bytes = b"") -> None:
+        frame = frames.encode(message, blob)
+        with self._lock:
+            self._pipe.write(frame)
+            self._pipe.flush()

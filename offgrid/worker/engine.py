@@ -1,0 +1,123 @@
+"""The loop of a chat worker: one thread owns the model and computes one step after another.
+
+`step` is the whole flow. Other threads only put work into the inbox; while there is none, nothing runs at all.
+"""
+
+import queue
+import time
+from collections.abc import Callable
+
+from offgrid.types import Finish
+from offgrid.worker.channel import Channel
+from offgrid.worker.scheduler import Chunk, Scheduler
+from offgrid.worker.sequence import Sequence
+
+
+class Engine:
+    def __init__(self, model, scheduler: Scheduler, channel: Channel):
+        """`model` is a `model.Model`, or anything that answers the same calls (`fake.FakeModel`)."""
+        self.model = model
+        self.scheduler = scheduler
+        self.channel = channel
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._computing: frozenset[int] = frozenset()  # ids in the step that runs now
+
+    # --- from any thread ---
+
+    def submit(self, sequence: Sequence) -> None:
+        self._inbox.put(lambda: self.scheduler.add(sequence))
+
+    def cancel(self, id: int) -> None:
+        """Drop a request. A step that computes nothing but this request is cut short: nobody else waits for it."""
+        self._inbox.put(lambda: self._drop(id))
+        if self._computing == {id}:
+            self.model.abort()
+
+    def set_threads(self, n: int) -> None:
+        self._inbox.put(lambda: self.model.set_threads(n))
+
+    # --- the model's thread ---
+
+    def run(self) -> None:
+        while True:
+            self.step()
+
+    def step(self) -> None:
+        self._take_inbox()
+        chunks = self._plan()
+        rows = self._compute(chunks)
+        if rows is not None:
+            self._advance(chunks, rows)
+        self.channel.flush()
+
+    def _take_inbox(self) -> None:
+        """Do what other threads asked for; while no sequence is left, wait for them."""
+        if self.scheduler.is_idle and self._inbox.empty():
+            self.scheduler.check_integrity()
+        while self.scheduler.is_idle or not self._inbox.empty():
+            self._inbox.get()()
+
+    def _plan(self) -> list[Chunk]:
+        chunks, parked = self.scheduler.plan()
+        for slot, _sequence in parked:
+            self.model.forget(slot)
+        return chunks
+
+    def _compute(self, chunks: list[Chunk]) -> list[int] | None:
+        started = time.monotonic()
+        for chunk in chunks:
+            chunk.sequence.first_step = chunk.sequence.first_step or started
+        self._computing = frozenset(c.sequence.id for c in chunks)
+        rows = self.model.decode(chunks)
+        self._computing = frozenset()
+        if rows is not None:
+            n_decoding = sum(c.sequence.is_decoding for c in chunks)
+            n_prompt_tokens = sum(c.n for c in chunks) - n_decoding
+            self.scheduler.pace.observe(n_decoding, n_prompt_tokens, 1e3 * (time.monotonic() - started))
+        return rows
+
+    def _advance(self, chunks: list[Chunk], rows: list[int]) -> None:
+        """Take the step into the books, and choose the next token of every sequence that is complete so far."""
+        for chunk, row in zip(chunks, rows, strict=True):
+            sequence = chunk.sequence
+            wants_token = chunk.needs_logits
+            sequence.n_computed += chunk.n
+            if wants_token:
+                self._next_token(sequence, row)
+
+    def _next_token(self, sequence: Sequence, row: int) -> None:
+        if not sequence.n_generated and not self.model.is_finite(row):
+            message = "The model computes numbers that are not numbers (NaN): its file is damaged. Copy it again."
+            self.channel.error(sequence.id, {"kind": "internal", "message": message})
+            self._remove(sequence)
+            return
+        token = self.model.sample(sequence.sampler, row)
+        sequence.tokens.append(token)
+        sequence.first_token = sequence.first_token or time.monotonic()
+        is_end = self.model.is_eog(token)
+        if not is_end and (text := sequence.text.push(self.model.piece(token))):
+            self.channel.delta(sequence.id, text)
+        if is_end or sequence.text.is_stopped:
+            self._finish(sequence, "stop")
+        elif len(sequence.tokens) >= sequence.n_limit:
+            self._finish(sequence, "length")
+
+    def _finish(self, sequence: Sequence, reason: str) -> None:
+        if rest := sequence.text.flush():
+            self.channel.delta(sequence.id, rest)
+        now = time.monotonic()
+        prompt_ms = 1e3 * (sequence.first_token - sequence.first_step)
+        predicted_ms = 1e3 * (now - sequence.first_token)
+        self.channel.finish(sequence.id, Finish(reason, sequence.usage, prompt_ms, predicted_ms))
+        self._remove(sequence)
+
+    def _drop(self, id: int) -> None:
+        sequence = self.scheduler.find(id)
+        if sequence is not None:  # else it has ended in the meantime
+            self._remove(sequence)
+
+    def _remove(self, sequence: Sequence) -> None:
+        if sequence.slot is not None:
+            self.model.forget(sequence.slot)
+        self.scheduler.remove(sequence)
+        sequence.sampler.close()

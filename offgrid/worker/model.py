@@ -1,0 +1,218 @@
+"""One loaded GGUF and its context: load, tokenize, decode, forget. All that touches llama.cpp's memory is here.
+
+Everything but `tokenize`, `piece` and `abort` belongs to one thread. Values reach ctypes only after they were checked:
+a token id, sequence id or row out of range would end the process.
+"""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+
+from offgrid.types import Sampling
+from offgrid.worker import library
+from offgrid.worker.library import L
+from offgrid.worker.sampling import REPEAT_WINDOW, Sampler
+from offgrid.worker.scheduler import Chunk
+
+KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+ABORTED = 2  # llama_decode's answer when the abort callback said stop
+
+
+class LoadFailed(Exception):
+    """The file or the context could not be loaded; the message is llama.cpp's own reason."""
+
+
+class DecodeFailed(Exception):
+    """llama_decode refused or failed: a mistake of ours or too little memory. The worker cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What a worker needs to load its model; sent by the router as the first frame."""
+
+    path: str
+    kind: str  # "chat" or "embedding"
+    n_ctx: int  # cells of the unified KV cache
+    n_parallel: int
+    n_threads: int
+    n_batch: int
+    kv_type: str = "f16"
+    flash_attention: str = "auto"
+    load_mode: int = 1
+    step_target_ms: float = 120
+    chat_template: str | None = None  # instead of the one in the file
+
+
+class Model:
+    def __init__(self, settings: ModelSettings, *, n_seq_max: int, embeddings: bool = False):
+        """Load the file and make a context for `n_seq_max` sequences. Raises LoadFailed."""
+        self.settings = settings
+        self._load_weights(settings)
+        self.vocab = L.llama_model_get_vocab(self.model)
+        self.n_vocab = L.llama_vocab_n_tokens(self.vocab)
+        self.n_ctx_train = L.llama_model_n_ctx_train(self.model)
+        self.n_embd = L.llama_model_n_embd_out(self.model)
+        self.n_batch = settings.n_batch
+        self._make_context(settings, n_seq_max, embeddings)
+        self.n_ctx = L.llama_n_ctx(self.ctx)
+        self.memory = L.llama_get_memory(self.ctx)  # None for encoders, which keep none; memory calls on it do nothing
+        self.eog_tokens = [t for t in range(self.n_vocab) if L.llama_vocab_is_eog(self.vocab, t)]
+        self._is_eog = frozenset(self.eog_tokens)
+        self._pieces: dict[int, bytes] = {}
+        self._batch = _Batch(self.n_batch, self.n_ctx, flag_all=embeddings)
+
+    def _load_weights(self, settings: ModelSettings) -> None:
+        params = library.set_fields(L.llama_model_default_params(), load_mode=settings.load_mode, n_gpu_layers=0)
+        self.model = L.llama_model_load_from_file(settings.path.encode(), params)
+        if not self.model:
+            raise LoadFailed("llama.cpp cannot load the file: " + _reason())
+
+    def _make_context(self, settings: ModelSettings, n_seq_max: int, embeddings: bool) -> None:
+        params = library.set_fields(
+            L.llama_context_default_params(),
+            n_ctx=settings.n_ctx,
+            n_batch=settings.n_batch,
+            n_ubatch=settings.n_batch,
+            n_seq_max=n_seq_max,
+            n_outputs_max=settings.n_batch if embeddings else max(n_seq_max, 64),
+            n_threads=settings.n_threads,
+            n_threads_batch=settings.n_threads,
+            flash_attn_type=FLASH_ATTENTION[settings.flash_attention],
+            type_k=KV_TYPES[settings.kv_type],
+            type_v=KV_TYPES[settings.kv_type],
+            embeddings=embeddings,
+            kv_unified=True,
+            swa_full=True,
+            no_perf=True,
+        )
+        self.ctx = L.llama_init_from_model(self.model, params)
+        if not self.ctx:
+            raise LoadFailed(f"llama.cpp cannot make a context of {settings.n_ctx} tokens: {_reason()}")
+        # llama.cpp asks after every graph node whether to stop. A Python callback would take the GIL 515 times a
+        # step; strlen over a buffer is a C function that answers 0 or 1 and needs none.
+        self._abort_flag = ctypes.create_string_buffer(2)
+        self._strlen = ctypes.cast(ctypes.CDLL(None).strlen, L.ggml_abort_callback)
+        L.llama_set_abort_callback(self.ctx, self._strlen, ctypes.addressof(self._abort_flag))
+
+    # --- text ---
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of `text`. Thread safe. `add_special`: BOS and the like, as the vocabulary wants them."""
+        data = text.encode("utf-8", "replace")
+        n_max = len(data) + 8
+        tokens = (ctypes.c_int32 * n_max)()
+        n = L.llama_tokenize(self.vocab, data, len(data), tokens, n_max, add_special, parse_special)
+        if n < 0:  # more tokens than bytes: it says how many
+            tokens = (ctypes.c_int32 * -n)()
+            n = L.llama_tokenize(self.vocab, data, len(data), tokens, -n, add_special, parse_special)
+        return tokens[:n]
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token prints as; control tokens print nothing."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._token_bytes(token, special=False)
+        return piece
+
+    def token_text(self, token: int) -> str:
+        """How the vocabulary spells a token, control tokens included; "" for the id -1, which means there is none."""
+        return self._token_bytes(token, special=True).decode("utf-8", "replace") if 0 <= token < self.n_vocab else ""
+
+    def _token_bytes(self, token: int, *, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(256)
+        n = L.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, special)
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = L.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:n]
+
+    def is_eog(self, token: int) -> bool:
+        return token in self._is_eog
+
+    # --- computing ---
+
+    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int) -> Sampler:
+        return Sampler(
+            sampling,
+            n_vocab=self.n_vocab,
+            eog_tokens=self.eog_tokens,
+            prompt_tail=prompt[-REPEAT_WINDOW:],
+            n_max=n_max,
+        )
+
+    def decode(self, chunks: list[Chunk]) -> list[int] | None:
+        """Compute all chunks in one step.
+
+        Returns, for each chunk, the row of its last token (its logits are there if it `needs_logits`), or None when
+        `abort` cut the step short; the memory is then as it was before. Raises DecodeFailed.
+        """
+        batch, rows = self._batch.fill(chunks)
+        self._abort_flag[0] = b"\0"
+        result = L.llama_decode(self.ctx, batch)
+        if result == ABORTED:
+            for chunk in chunks:
+                self.forget(chunk.sequence.slot, chunk.sequence.n_computed)
+            return None
+        if result != 0:
+            raise DecodeFailed(f"llama_decode answered {result} to a step of {batch.n_tokens} tokens")
+        return rows
+
+    def is_finite(self, row: int) -> bool:
+        """False when the logits of a row are not numbers, as damaged weights make them."""
+        first = L.llama_get_logits_ith(self.ctx, row)[0]
+        return first == first
+
+    def sample(self, sampler: Sampler, row: int) -> int:
+        return sampler.sample(self.ctx, row)
+
+    def forget(self, slot: int, n_keep: int = 0) -> None:
+        """Drop the cells of a sequence from position `n_keep` on."""
+        L.llama_memory_seq_rm(self.memory, slot, n_keep, -1)
+
+    def abort(self) -> None:
+        """Make the step that is being computed end at once. Any thread; without a step running it does nothing."""
+        self._abort_flag[0] = b"x"
+
+    def set_threads(self, n: int) -> None:
+        L.llama_set_n_threads(self.ctx, n, n)
+
+
+class _Batch:
+    """llama.cpp's batch arrays, written through numpy: 2 µs for 512 tokens where ctypes attributes take 283 µs."""
+
+    def __init__(self, n_max: int, n_ctx: int, *, flag_all: bool):
+        """`flag_all`: every row is an output, as pooling over a text wants it; else the last row of a complete chunk."""
+        self._flag_all = flag_all
+        self._batch = L.llama_batch_init(n_max, 0, 1)
+        self._token = np.ctypeslib.as_array(self._batch.token, (n_max,))  # (n_max,) int32, and so the others
+        self._pos = np.ctypeslib.as_array(self._batch.pos, (n_max,))
+        self._logits = np.ctypeslib.as_array(self._batch.logits, (n_max,))  # int8: 1 where logits are wanted
+        np.ctypeslib.as_array(self._batch.n_seq_id, (n_max,))[:] = 1
+        self._seq = np.zeros(n_max, np.int32)
+        self._positions = np.arange(n_ctx + n_max, dtype=np.int32)
+        for i in range(n_max):  # every entry points into our one flat array
+            address = self._seq.ctypes.data + i * self._seq.itemsize
+            self._batch.seq_id[i] = ctypes.cast(address, ctypes.POINTER(ctypes.c_int32))
+
+    def fill(self, chunks: list[Chunk]):
+        """(batch, row of each chunk's last token). The chunks together must not exceed n_max."""
+        n, rows = 0, []
+        assert sum(c.n for c in chunks) <= len(self._seq), "a step is larger than the batch"
+        for chunk in chunks:
+            sequence, end = chunk.sequence, n + chunk.n
+            start = sequence.n_computed
+            self._token[n:end] = sequence.tokens[start : start + chunk.n]
+            self._pos[n:end] = self._positions[start : start + chunk.n]
+            self._seq[n:end] = sequence.slot
+            self._logits[n:end] = self._flag_all
+            self._logits[end - 1] = chunk.needs_logits
+            rows.append(end - 1)
+            n = end
+        self._batch.n_tokens = n
+        return self._batch, rows
+
+
+def _reason() -> str:
+    return library.last_errors[-1] if library.last_errors else "it gave no reason"

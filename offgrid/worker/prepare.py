@@ -1,0 +1,66 @@
+"""From a request frame to token ids: the chat template, the tokenizer and the check that it all fits.
+
+Runs on the worker's main thread, beside the model's thread, so that a long prompt is tokenized while others decode.
+"""
+
+import time
+
+from offgrid.types import Sampling
+from offgrid.worker.model import Model
+from offgrid.worker.sequence import Sequence
+from offgrid.worker.template import ChatTemplate, TemplateRefused
+from offgrid.worker.text import TextAssembler
+
+
+class Refused(Exception):
+    """The request cannot become a sequence; `error` is what the router is told."""
+
+    def __init__(self, **error):
+        super().__init__(error["kind"])
+        self.error = error
+
+
+class Preparer:
+    def __init__(self, model: Model, template: ChatTemplate, n_limit: int, bos: str = ""):
+        """`n_limit`: the most tokens of one sequence, prompt and answer together."""
+        self.model = model
+        self.template = template
+        self.n_limit = n_limit
+        self._bos = bos
+
+    def sequence(self, request: dict) -> Sequence:
+        """A Sequence ready to be scheduled. Raises Refused."""
+        tokens = self._tokens(request)
+        if not tokens:
+            raise Refused(kind="bad_request", message="The prompt holds no tokens for this model.", param=_param(request))
+        if len(tokens) >= self.n_limit:
+            raise Refused(
+                kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param=_param(request)
+            )
+        n_limit = min(self.n_limit, len(tokens) + (request["max_tokens"] or self.n_limit))
+        sampling = Sampling(**request["sampling"])
+        return Sequence(
+            id=request["id"],
+            tokens=tokens,
+            n_prompt=len(tokens),
+            n_limit=n_limit,
+            sampler=self.model.sampler(sampling, tokens, n_limit - len(tokens)),
+            text=TextAssembler(tuple(request["stop"])),
+            client=request["client"],
+            arrived=time.monotonic(),
+        )
+
+    def _tokens(self, request: dict) -> list[int]:
+        if request["messages"] is None:
+            return self.model.tokenize(request["prompt"], add_special=True, parse_special=True)
+        try:
+            prompt = self.template.render(request["messages"])
+        except TemplateRefused as refusal:
+            raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
+        # Most templates write BOS themselves; the tokenizer must not add a second one.
+        has_bos = bool(self._bos) and prompt.startswith(self._bos)
+        return self.model.tokenize(prompt, add_special=not has_bos, parse_special=True)
+
+
+def _param(request: dict) -> str:
+    return "prompt" if request["messages"] is None else "messages"

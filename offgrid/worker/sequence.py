@@ -1,0 +1,44 @@
+"""Everything about one generation that runs in this worker: its tokens, what of them is computed, its limits.
+
+Derived state is derived: whether it prefills or decodes follows from `tokens` and `n_computed`.
+"""
+
+from dataclasses import dataclass, field
+
+from offgrid.types import Usage
+from offgrid.worker.text import TextAssembler
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    id: int  # the router's number for the request
+    tokens: list[int]  # the prompt, then what was generated
+    n_prompt: int
+    n_limit: int  # tokens, prompt included, after which it ends with "length"
+    sampler: object  # a sampling.Sampler
+    text: TextAssembler
+    client: str = ""
+    slot: int | None = None  # the sequence id in the KV cache while it runs
+    n_computed: int = 0  # tokens whose KV cells exist
+    n_cached: int = 0  # prompt tokens that came from the cache
+    arrived: float = 0.0  # seconds, monotonic
+    first_step: float = field(default=0.0)  # when its prefill began
+    first_token: float = field(default=0.0)
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens that must be computed before the next one can be sampled."""
+        return len(self.tokens) - self.n_computed
+
+    @property
+    def n_generated(self) -> int:
+        return len(self.tokens) - self.n_prompt
+
+    @property
+    def is_decoding(self) -> bool:
+        """One new token to compute per step, and the next to sample: the state in which a client sees text flow."""
+        return self.n_pending == 1 and self.n_generated > 0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.n_prompt, self.n_generated, self.n_cached)

@@ -1,0 +1,83 @@
+"""What a loaded model does with each frame from the router: chat models generate, embedding models embed.
+
+A service has `loop` (what the model's thread runs), `facts` (for the router, once) and `take(message)`.
+Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, {"op": "embed", "id", "texts"},
+{"op": "cancel", "id"}, {"op": "threads", "n"}.
+"""
+
+from offgrid.worker import library
+from offgrid.worker.channel import Channel
+from offgrid.worker.embedder import MAX_TEXTS, Embedder, EmbedJob
+from offgrid.worker.engine import Engine
+from offgrid.worker.library import L
+from offgrid.worker.model import LoadFailed as LoadFailed
+from offgrid.worker.model import Model, ModelSettings
+from offgrid.worker.pace import Pace
+from offgrid.worker.prepare import Preparer, Refused
+from offgrid.worker.scheduler import Scheduler
+from offgrid.worker.template import ChatTemplate
+
+
+def load(message: dict, channel: Channel) -> "ChatService | EmbeddingService":
+    """Load the model that the router's first frame (a ModelSettings) names. Raises LoadFailed."""
+    library.set_up()
+    settings = ModelSettings(**message)
+    if settings.kind == "embedding":
+        return EmbeddingService(Model(settings, n_seq_max=MAX_TEXTS, embeddings=True), channel)
+    return ChatService(Model(settings, n_seq_max=settings.n_parallel), channel)
+
+
+class ChatService:
+    def __init__(self, model: Model, channel: Channel):
+        settings = model.settings
+        bos, eos = (model.token_text(token_of(model.vocab)) for token_of in (L.llama_vocab_bos, L.llama_vocab_eos))
+        in_file = L.llama_model_chat_template(model.model, None)
+        template = settings.chat_template or (in_file.decode("utf-8", "replace") if in_file else None)
+        n_limit = min(model.n_ctx, model.n_ctx_train or model.n_ctx)
+        self.channel = channel
+        self.preparer = Preparer(model, ChatTemplate(template, bos=bos, eos=eos), n_limit, bos)
+        pace = Pace(settings.step_target_ms, model.n_batch)
+        self.loop = Engine(model, Scheduler(settings.n_parallel, model.n_ctx, pace), channel)
+        self.facts = {"n_ctx": model.n_ctx, "n_limit": n_limit}
+
+    def take(self, message: dict) -> None:
+        match message["op"]:
+            case "generate":
+                try:
+                    self.loop.submit(self.preparer.sequence(message))
+                except Refused as refusal:
+                    self.channel.refuse(message["id"], refusal.error)
+            case "cancel":
+                self.loop.cancel(message["id"])
+            case "threads":
+                self.loop.set_threads(message["n"])
+
+
+class EmbeddingService:
+    def __init__(self, model: Model, channel: Channel):
+        self.model = model
+        self.channel = channel
+        self.loop = Embedder(model, channel)
+        self.n_limit = min(model.n_batch, model.n_ctx_train or model.n_batch)
+        self.facts = {"n_ctx": model.n_ctx, "n_limit": self.n_limit}
+
+    def take(self, message: dict) -> None:
+        match message["op"]:
+            case "embed":
+                try:
+                    self.loop.submit(EmbedJob(message["id"], [self._tokens(t) for t in message["texts"]]))
+                except Refused as refusal:
+                    self.channel.refuse(message["id"], refusal.error)
+            case "cancel":
+                self.loop.cancel(message["id"])
+            case "threads":
+                self.loop.set_threads(message["n"])
+
+    def _tokens(self, text: str) -> list[int]:
+        """Token ids of one text. Raises Refused: too many of them would abort the process, none cannot be pooled."""
+        tokens = self.model.tokenize(text, add_special=True, parse_special=False)
+        if len(tokens) > self.n_limit:
+            raise Refused(kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param="input")
+        if not tokens:
+            raise Refused(kind="bad_request", message="A text holds no tokens for this model.", param="input")
+        return tokens

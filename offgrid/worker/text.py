@@ -1,0 +1,54 @@
+"""From token pieces to text that may be shown: whole characters only, and never a part of a stop string.
+
+Pure: bytes in, text out. One TextAssembler per sequence.
+"""
+
+import codecs
+
+
+class TextAssembler:
+    """Turns the byte pieces of successive tokens into text.
+
+    A piece may end inside a UTF-8 character, and a stop string may be spread over several tokens, so some text is
+    held back until it is known to be harmless. `is_stopped` becomes True when a stop string is complete; it and
+    everything after it are never given out.
+    """
+
+    def __init__(self, stop: tuple[str, ...] = ()):
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._stop = stop
+        self._held = ""
+        self.is_stopped = False
+
+    def push(self, piece: bytes) -> str:
+        """The text that became safe to show with this piece; often empty."""
+        text = self._decode(piece)
+        return self._release(text) if self._stop else text
+
+    def flush(self) -> str:
+        """What was held back, now that no more will come: the end of the text, not of a stop string."""
+        if self.is_stopped:
+            return ""
+        rest, self._held = self._held + self._decode(b"", True), ""
+        return rest
+
+    def _release(self, text: str) -> str:
+        if self.is_stopped:
+            return ""
+        pending = self._held + text
+        found = [i for i in map(pending.find, self._stop) if i >= 0]
+        if found:
+            self.is_stopped = True
+            self._held = ""
+            return pending[: min(found)]
+        keep = max(_overlap(pending, stop) for stop in self._stop)
+        self._held = pending[len(pending) - keep :]
+        return pending[: len(pending) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that begins `stop`."""
+    for n in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:n]):
+            return n
+    return 0

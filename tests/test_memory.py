@@ -1,0 +1,126 @@
+"""How much memory a model needs, and how large a context a machine is given."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from offgrid.engine import gguf, memory
+
+GB, MB = 1 << 30, 1 << 20
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory) -> gguf.GgufInfo:
+    """SmolLM2-135M's shape."""
+    info = gguf.read(tiny_models.chat_model(tmp_path_factory.mktemp("m") / "m.gguf"))
+    metadata = info.metadata | {"llama.feed_forward_length": 1536}
+    shape = {"n_embd": 576, "n_layer": 30, "n_head_kv": (3,) * 30, "key_length": 64, "value_length": 64}
+    return replace(info, metadata=metadata, n_vocab=49152, n_ctx_train=8192, weight_bytes=96 * MB, **shape)
+
+
+def test_the_cache_is_as_large_as_llama_cpp_logs(chat):
+    assert 4096 * memory.kv_bytes_per_token(chat) == 90 * MB
+    assert memory.kv_bytes_per_token(chat, "q8_0") == memory.kv_bytes_per_token(chat, "f16") * 34 // 64
+    with pytest.raises(ValueError, match="q8_0"):
+        memory.kv_bytes_per_token(chat, "f17")
+
+
+def test_layers_without_attention_and_models_without_a_cache_need_none(chat):
+    half = replace(chat, n_head_kv=(3, 0) * 15)
+    assert memory.kv_bytes_per_token(half) * 2 == memory.kv_bytes_per_token(chat)
+    assert memory.kv_bytes_per_token(replace(chat, is_causal=False)) == 0
+
+
+@pytest.mark.parametrize(("n_ctx", "n_ubatch", "logged_mb"), [(4096, 512, 17.5), (16384, 512, 29.5), (16384, 128, 7.4)])
+def test_compute_memory_is_no_less_than_llama_cpp_logs_and_within_three_times_that(chat, n_ctx, n_ubatch, logged_mb):
+    estimate = memory.estimate_bytes(chat, n_ctx, "f16", 16, n_ubatch)
+    assert logged_mb * MB <= estimate.compute <= 4 * logged_mb * MB
+    assert estimate.kv == n_ctx * memory.kv_bytes_per_token(chat)
+    assert estimate.total == estimate.weights + estimate.kv + estimate.compute
+
+
+def test_a_recurrent_model_has_a_state_for_each_sequence(chat):
+    ssm = {"inner_size": 128, "state_size": 8, "conv_kernel": 4}
+    metadata = chat.metadata | {f"llama.ssm.{name}": value for name, value in ssm.items()}
+    mamba = replace(chat, n_head_kv=(0,) * 30, metadata=metadata)
+    state = 4 * 30 * (3 * (128 + 2 * 8) + 128 * 8)
+    assert memory.estimate_bytes(mamba, 4096, "f16", 16).kv == 16 * state
+
+
+def test_what_a_person_asks_for_is_kept(chat):
+    assert memory.choose_n_ctx(chat, 1, 16, asked=100_000) == 100_096
+    assert memory.choose_n_ctx(chat, 64 * GB, 16, asked=1) == 256
+
+
+@pytest.mark.parametrize(
+    ("n_ctx_train", "parallel", "available", "n_ctx"),
+    [
+        (8192, 16, 64 * GB, 16_384),  # 16 people, 1024 tokens each
+        (8192, 4, 64 * GB, 8192),  # one full context
+        (131_072, 1, 64 * GB, 16_384),  # never more without being asked
+        (512, 4, 64 * GB, 2048),  # more could not be used
+        (8192, 16, 1 * GB, 11_520),  # a quarter of the memory
+        (8192, 16, 100 * MB, 512),  # at least something
+        (8192, 16, 0, 512),
+    ],
+)
+def test_the_context_follows_from_the_model_the_people_and_the_memory(chat, n_ctx_train, parallel, available, n_ctx):
+    chosen = memory.choose_n_ctx(replace(chat, n_ctx_train=n_ctx_train), available, parallel)
+    assert chosen == n_ctx
+    assert chosen % 256 == 0
+
+
+# --- what the machine can give ---
+
+
+def machine(folder: Path, files: dict[str, str]) -> int:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return memory.available_bytes(folder / "proc", folder / "cgroup")
+
+
+MEMINFO = {"proc/meminfo": "MemTotal:  16000000 kB\nMemFree:  1000 kB\nMemAvailable:  8000 kB\n"}
+
+
+def test_without_limits_it_is_what_the_kernel_calls_available(tmp_path):
+    assert machine(tmp_path, MEMINFO) == 8_192_000
+
+
+def test_a_container_limit_counts_without_the_file_cache(tmp_path):
+    cgroup = {"cgroup/memory.max": "5000000", "cgroup/memory.current": "4000000"}
+    stat = {"cgroup/memory.stat": "anon 1000000\ninactive_file 3000000\n"}
+    assert machine(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/\n"} | cgroup | stat) == 4_000_000
+
+
+def test_the_tightest_limit_of_all_groups_above_counts(tmp_path):
+    files = {
+        "proc/self/cgroup": "0::/system.slice/offgrid.service\n",
+        "cgroup/system.slice/memory.max": "3000000",
+        "cgroup/system.slice/memory.current": "1000000",
+        "cgroup/system.slice/offgrid.service/memory.max": "max",
+        "cgroup/system.slice/offgrid.service/memory.current": "500000",
+    }
+    assert machine(tmp_path, MEMINFO | files) == 2_000_000
+
+
+def test_the_older_control_groups_are_understood(tmp_path):
+    files = {
+        "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n",
+        "cgroup/memory/memory.limit_in_bytes": "2000000",
+        "cgroup/memory/memory.usage_in_bytes": "1500000",
+        "cgroup/memory/memory.stat": "total_inactive_file 200000\n",
+    }
+    assert machine(tmp_path, MEMINFO | files) == 700_000
+
+
+def test_a_group_over_its_limit_has_nothing_left(tmp_path):
+    files = {"proc/self/cgroup": "0::/\n", "cgroup/memory.max": "10", "cgroup/memory.current": "99"}
+    assert machine(tmp_path, MEMINFO | files) == 0
+
+
+def test_elsewhere_the_system_is_asked(tmp_path):
+    assert memory.available_bytes(tmp_path, tmp_path) > 1 * MB
+    assert memory.available_bytes() > 1 * MB
