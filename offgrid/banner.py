@@ -16,30 +16,29 @@ def show_banner(app, out: TextIO) -> None:
     lines = [f"OffGrid {offgrid.__version__} answers at {'  and  '.join(addresses)}"]
     if host != "localhost" and not host.startswith("127.") and host != "::1":
         lines.append(_who_may_come_in(app.config.server.api_key))
-    lines += [*_models(app), ""]
+    lines += [*_models(app, addresses[0]), ""]
     print("\n".join(lines), file=out, flush=True)
 
 
-def _models(app) -> list[str]:
+def _models(app, address: str) -> list[str]:
     files = app.catalog.scan()
     lines = [f"  {file.kind:<10} {file.id}  ({file.size_bytes / 1e6:.0f} MB)" for file in files if not file.broken]
     lines += [f"  broken     {file.id}: {file.broken}" for file in files if file.broken]
     chat = next((file for file in files if file.kind == "chat"), None)
     if chat is None:
         folder = app.config.paths.models_dir
-        return [*lines, f"There is no chat model in {folder} yet. Put a .gguf file there (no restart is needed), or run:",
-                "  python offgrid.py models starter"]  # fmt: skip
-    scheme = "https" if app.config.server.tls_cert else "http"
+        hint = f"There is no chat model in {folder} yet. Put a .gguf file there (no restart is needed), or run:"
+        return [*lines, hint, "  python offgrid.py models starter"]
     key = " -H 'Authorization: Bearer YOUR_KEY'" if app.config.server.api_key else ""
     message = '{"messages":[{"role":"user","content":"Hello!"}]}'
-    url = f"{scheme}://localhost:{app.server.server_port}/v1/chat/completions"
+    url = f"{address}/v1/chat/completions"
     return ["Models:", *lines, "Try:", f"  curl {url}{key} -H 'Content-Type: application/json' -d '{message}'"]
 
 
 def _who_may_come_in(api_key: str) -> str:
     if api_key:
         return "Other machines can reach it with the API key."
-    return "Other machines can use its models without a key (not manage it). To ask for a key: --api-key SOMETHING-LONG"
+    return "Other machines can use its models without a key. To ask them for one: --api-key SOMETHING-LONG"
 
 
 def _reachable_as(host: str) -> list[str]:

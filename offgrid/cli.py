@@ -38,6 +38,8 @@ def _run(argv: list[str]) -> int:
     options, unknown = parser.parse_known_args(rest)
     if unknown:
         raise config.unknown_flag(unknown[0])
+    if command == "serve":
+        _check_packages()  # before the settings, whose reader would miss only its own
     beside_us = Path(__file__).resolve().parent.parent / "offgrid.yaml"
     settings = config.load(vars(options), os.environ, beside_us)
     if command == "models":
@@ -99,7 +101,6 @@ def _serve(settings) -> int:
     import signal
     import threading
 
-    _check_packages()
     from offgrid.app import App
     from offgrid.banner import show_banner
     from offgrid.logs import Logs

@@ -27,7 +27,9 @@ class Logs:
             access = self._file(folder / "access.log", "%(asctime)s %(message)s") if settings.access_log else None
             worker = self._file(folder / "worker.log", "%(asctime)s %(message)s")
         except OSError as error:
-            raise SetupError(f"Cannot write logs to {folder}: {error}. Choose another folder with --data-dir.") from error
+            raise SetupError(
+                f"Cannot write logs to {folder}: {error}. Choose another folder with --data-dir."
+            ) from error
         terminal = logging.StreamHandler(sys.stderr)
         terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         terminal.setLevel(logging.WARNING)
@@ -49,8 +51,11 @@ class Logs:
         self._worker.info("%s: %s", model_id, line)
 
     def close(self) -> None:
+        """Close the files, and leave the loggers as they were found: another server may start in this process."""
         for name in ("offgrid", "offgrid.access", "offgrid.worker"):
-            logging.getLogger(name).handlers = []
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate, logger.disabled = [], True, False
+            logger.setLevel(logging.NOTSET)
         for handler in self._handlers:
             handler.close()
 

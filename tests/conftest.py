@@ -31,9 +31,9 @@ def start_server(tmp_path):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With OFFGRID_NO_SKIPS=1, as CI sets it, a skipped test is a failed one; an expected failure is not a skip."""
+    """With NO_SKIPS=1, as CI sets it, a skipped test is a failed one; an expected failure is not a skip."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("OFFGRID_NO_SKIPS"):
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("NO_SKIPS"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and CI allows no skips: {report.longrepr}"

@@ -11,22 +11,34 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 CHAT = "SmolLM2-135M-Instruct.Q4_1"
 EMBEDDING = "all-MiniLM-L6-v2.F16"
+PROGRAM = (str(REPO / "offgrid.py"), "serve")
 
 
 class RunningServer:
-    """`python offgrid.py serve` on a free loopback port. `url` is there when the port answers."""
+    """`python offgrid.py serve` on a free loopback port. `url` is there when the port answers.
 
-    def __init__(self, data_dir: Path, *flags: str, env: dict[str, str] | None = None):
+    `program` is what Python is given instead, and `cwd` the folder to start it in.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *flags: str,
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = PROGRAM,
+        cwd: Path | None = None,
+    ):
         self.data_dir = data_dir
-        command = [sys.executable, str(REPO / "offgrid.py"), "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
+        command = [sys.executable, *program, "--port", "0", "--data-dir", str(data_dir), *flags]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OFFGRID_")}
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**clean, **(env or {})}
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**clean, **(env or {})}, cwd=cwd
         )
         self.output: list[str] = []
         for line in self.process.stdout:
@@ -55,7 +67,7 @@ class RunningServer:
         with answer:
             raw = answer.read()
         is_json = answer.headers.get_content_type() == "application/json"
-        return answer.status, answer.headers, json.loads(raw) if is_json else raw.decode()
+        return answer.status, answer.headers, json.loads(raw) if is_json and raw else raw.decode()
 
     def chat(self, text: str, **fields) -> dict:
         """The answer to one message; greedy unless told otherwise. Fails the test when it is an error."""
@@ -79,8 +91,11 @@ class RunningServer:
 
 
 def children_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended in the meantime
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 5.0):

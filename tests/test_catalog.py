@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 import broken_files
+import numpy as np
 import pytest
 import tiny_models
 
-from offgrid.engine import catalog, gguf
+from offgrid.engine import catalog
 from offgrid.engine.catalog import Catalog
 from offgrid.errors import ModelNotFound
 
@@ -143,7 +144,7 @@ def split(folder: Path, name: str, count: int) -> list[Path]:
         model = {"tokenizer.ggml.model": "gpt2", "llama.context_length": 64, "llama.embedding_length": 8}
         model |= {"llama.block_count": 1, "llama.attention.head_count": 1}
         keys = {"split.no": index, "split.count": count} | (model if index == 0 else {})
-        tensors = {f"blk.{index}.weight": tiny_models.np.zeros((8, 8), tiny_models.np.float32)}
+        tensors = {f"blk.{index}.weight": np.zeros((8, 8), np.float32)}
         tiny_models.write_gguf(path, "llama", keys, tensors)
     return paths
 
@@ -228,7 +229,7 @@ def test_a_working_quantisation_is_preferred_to_a_broken_one(tmp_path, put):
 def test_an_unknown_name_names_the_nearest(tmp_path, put):
     put("mistral-7b.gguf")
     put("qwen.gguf")
-    with pytest.raises(ModelNotFound, match="'mistal-7b'.* There is 'mistral-7b'") as e:
+    with pytest.raises(ModelNotFound, match=r"'mistal-7b'.* There is 'mistral-7b'") as e:
         Catalog([tmp_path]).resolve("mistal-7b")
     assert (e.value.status, e.value.code) == (404, "model_not_found")
     assert "qwen" not in e.value.message
@@ -263,13 +264,7 @@ def test_the_default_is_the_preferred_model_or_else_the_first_of_its_kind(tmp_pa
     assert models.default("chat").id == "b"
     assert models.default("embedding").id == "a"
     assert models.default("chat", "C").id == "c"
-    with pytest.raises(ModelNotFound, match="'a' is of the kind embedding; a model for chat is needed"):
+    with pytest.raises(ModelNotFound, match="'a' is for embedding; one for chat is needed"):
         models.default("chat", "a")
     with pytest.raises(ModelNotFound, match="no model for reranker"):
         models.default("reranker")
-
-
-def test_a_catalog_survives_a_file_that_vanishes_while_it_is_read(tmp_path, put):
-    put("m.gguf")
-    with pytest.raises(gguf.BrokenModel, match="No such file"):
-        Catalog([tmp_path])._read(tmp_path / "gone.gguf")

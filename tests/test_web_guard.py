@@ -17,8 +17,12 @@ OWN_NAME = socket.gethostname()
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "192.168.1.20:11611", "[::1]:11611", "[fe80::1]", "localhost", "LOCALHOST:80", "localhost.", OWN_NAME]
-    + [OWN_NAME.partition(".")[0] + ".local:11611", "box.example.org", "BOX.example.org:443"],
+    [
+        *("127.0.0.1", "192.168.1.20:11611", "[::1]:11611", "[fe80::1]"),
+        *("localhost", "LOCALHOST:80", "localhost."),
+        *(OWN_NAME, OWN_NAME.partition(".")[0] + ".local:11611"),
+        *("box.example.org", "BOX.example.org:443"),
+    ],
 )
 def test_names_of_this_machine_and_allowed_ones_are_answered(host):
     Guard(allowed_hosts=("box.example.org",)).check(request(host=host))

@@ -40,7 +40,9 @@ def _texts(fields: Fields) -> list[str]:
     given = fields.take("input")
     texts = [given] if isinstance(given, str) else given
     if isinstance(texts, list) and texts and all(isinstance(t, (int, list)) for t in texts):
-        raise BadRequest("input must be text: this server does not take token ids. Send the text itself.", param="input")
+        raise BadRequest(
+            "input must be text: this server does not take token ids. Send the text itself.", param="input"
+        )
     is_text = isinstance(texts, list) and all(isinstance(t, str) and t for t in texts)
     if not is_text or not 1 <= len(texts) <= MAX_TEXTS:
         raise fields.refuse("input", f"a string, or a list of 1 to {MAX_TEXTS} strings, none of them empty", given)

@@ -16,7 +16,7 @@ from offgrid.web.stream import StreamWriter, Wakeup
 
 
 class Answer:
-    """The sinks of one request's choices. The engine's thread calls them; `error` and `ends` are read after the wakeup."""
+    """The sinks of one request's choices. The engine's thread calls them; read `error` and `ends` after the wakeup."""
 
     def __init__(self, wakeup: Wakeup, n: int):
         self.error: ApiError | None = None
@@ -77,7 +77,14 @@ class StreamedAnswer(Answer):
 
 
 def generate(
-    request: Request, app, model: ModelFile, asked: list[GenerateRequest], form: Format, *, stream: bool, include_usage: bool
+    request: Request,
+    app,
+    model: ModelFile,
+    asked: list[GenerateRequest],
+    form: Format,
+    *,
+    stream: bool,
+    include_usage: bool,
 ) -> Response | None:
     """Answer a chat or text completion; one choice for each of `asked`. Raises ApiError, ClientGone."""
     if stream:
@@ -104,7 +111,10 @@ def _stream(request: Request, app, model: ModelFile, asked: list[GenerateRequest
     writer = request.open_stream(sse.CONTENT_TYPE, app.guard.cors_headers(request))
     with Wakeup() as wakeup:
         answer = StreamedAnswer(wakeup, len(asked), encoder, writer)
-        _run(request, app, model, asked, answer, wakeup, lambda: writer.write(sse.comment()))
+        try:
+            _run(request, app, model, asked, answer, wakeup, lambda: writer.write(sse.comment()))
+        except ApiError as error:  # there was no room for one of several choices, when others may have begun
+            answer.error = answer.error or error
     if answer.error is not None:
         if not writer.started:
             raise answer.error  # nothing is sent yet, so it can still be a status
@@ -121,7 +131,7 @@ def _run(
     wakeup: Wakeup,
     on_silence: Callable[[], None] = lambda: None,
 ) -> None:
-    """Submit all, and wait until the answer is complete or has failed. `on_silence` is called now and then meanwhile."""
+    """Submit all, and wait until the answer is complete or has failed, calling `on_silence` now and then."""
     jobs = []
     try:
         for index, one in enumerate(asked):

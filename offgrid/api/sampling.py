@@ -71,5 +71,5 @@ def read_stream(fields: Fields) -> tuple[bool, bool]:
 
 
 def seeds(sampling: Sampling, n: int) -> list[int | None]:
-    """A seed for each of `n` choices: the given one and those after it, so that the choices differ and can be repeated."""
+    """A seed for each of `n` choices: the given one and those after it, so that they differ and can be repeated."""
     return [None if sampling.seed is None else sampling.seed + i for i in range(n)]

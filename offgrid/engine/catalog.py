@@ -1,8 +1,8 @@
 """The catalog: which models there are, found without a restart, and what a client's name for one means.
 
 Knows folders and files; what is in a file is `gguf.py`'s. Reads in place and never writes.
-Must stay true: a file that is unchanged is not read twice, whether it was good or broken; a file that changes, or is
-still being copied in, is looked at again by the next call, so it becomes good by itself.
+Must stay true: a file that rests is read once, whether it is good or broken; a file that changes, or is still being
+copied in, is looked at again by the next call, so it becomes good by itself.
 """
 
 import difflib
@@ -90,10 +90,7 @@ class Catalog:
         if preferred:
             model = self.resolve(preferred)
             if model.kind != kind:
-                message = (
-                    f"The preferred model {preferred!r} is of the kind {model.kind}; a model for {kind} is needed."
-                )
-                raise ModelNotFound(message)
+                raise ModelNotFound(f"The preferred model {preferred!r} is for {model.kind}; one for {kind} is needed.")
             return model
         models = self.scan()
         for model in models:
@@ -117,9 +114,7 @@ class Catalog:
         usable = {model.id.casefold(): model for model in models if not model.broken}
         if not usable:
             folders = ", ".join(str(folder) for folder in self.models_dirs)
-            return (
-                f"No usable model is in {folders}: run `python offgrid.py models starter`, or put a .gguf file there."
-            )
+            return f"{folders} holds none: run `python offgrid.py models starter`, or put a .gguf file there."
         near = difflib.get_close_matches(name[:200].casefold(), usable, n=N_NAMED, cutoff=0.5)
         return f"There is {_listed([usable[id] for id in near or usable])}."
 
@@ -143,11 +138,12 @@ class Catalog:
             try:
                 infos.append(self._read(part))
             except BrokenModel as e:
-                raise BrokenModel(
-                    f"is incomplete: part {number} of {count} {e.reason}" if count > 1 else e.reason
-                ) from e
+                which = f"is incomplete: part {number} of {count} " if count > 1 else ""
+                raise BrokenModel(which + e.reason) from e
         if [(info.split_index, info.split_count) for info in infos] != [(number, count) for number in range(count)]:
             raise BrokenModel("is split otherwise than its name says: the parts are called NAME-00001-of-00003.gguf …")
+        if count == 1:
+            return infos[0]
         return replace(
             infos[0],
             size_bytes=sum(info.size_bytes for info in infos),

@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 
 FIRST_READ_BYTES = 1 << 20  # a small model's whole header; four times more each time it does not suffice
-MAX_HEADER_BYTES = 128 << 20  # the largest vocabularies (262 k tokens) need 16 MB
+MAX_HEADER_BYTES = 64 << 20  # the largest vocabularies (262 k tokens) need 16 MB
 MAX_NAME_BYTES = 65_535  # of a key, as the format has it
 KEPT_TEXT_BYTES = 1024
 KEPT_NUMBERS = 1024  # of an array; per-layer values need at most 512
@@ -111,9 +111,9 @@ def read_header(path: Path) -> Header:
                 try:
                     return _parse(_Cursor(head, size))
                 except _Beyond:
-                    more = file.read(3 * len(head))
-                if not more or len(head) > MAX_HEADER_BYTES:
-                    raise BrokenModel("is damaged: its header has no end")
+                    more = file.read(min(3 * len(head), MAX_HEADER_BYTES - len(head)))
+                if not more:
+                    raise BrokenModel(f"is damaged: its header does not end within {len(head):,} bytes")
                 head += more
     except OSError as e:
         raise BrokenModel(f"cannot be read: {e.strerror}") from e

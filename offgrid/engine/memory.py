@@ -52,8 +52,8 @@ def kv_bytes_per_token(info: GgufInfo, kv_type: str = "f16") -> int:
 def estimate_bytes(info: GgufInfo, n_ctx: int, kv_type: str, n_seq_max: int, n_ubatch: int = 512) -> Estimate:
     """What a worker with `n_ctx` cells for `n_seq_max` sequences will hold.
 
-    The KV term is exact (llama.cpp logs the same); `compute` is mask + activations + logits, and was found 0 to 30 %
-    above what llama.cpp logs for Llama shapes, 60 % above for BERT.
+    `kv` is exact. `compute` was fitted to what llama.cpp logs: right for Llama shapes with flash attention (where the
+    scratch space of the layers and that of the logits share one buffer), twice too high for BERT.
     """
     wide = info.metadata.get(f"{info.architecture}.feed_forward_length")
     if isinstance(wide, list):  # one for each layer
@@ -61,13 +61,15 @@ def estimate_bytes(info: GgufInfo, n_ctx: int, kv_type: str, n_seq_max: int, n_u
     if type(wide) is not int:
         wide = 4 * info.n_embd
     mask = 2 * n_ubatch * (n_ctx if info.is_causal else n_ubatch)
-    activations = 4 * n_ubatch * (4 * info.n_embd + 2 * wide)
-    row = info.n_vocab if info.kind == "chat" else info.n_embd
-    logits = 2 * 4 * max(n_seq_max, MIN_LOGIT_ROWS) * row  # once computed, once copied out
+    activations = 4 * n_ubatch * (4 * info.n_embd + 3 * wide)
+    if info.kind == "chat":
+        rows, row = max(n_seq_max, MIN_LOGIT_ROWS), 4 * info.n_vocab
+    else:
+        rows, row = n_ubatch, 4 * info.n_embd
     return Estimate(
         weights=info.weight_bytes,
         kv=n_ctx * kv_bytes_per_token(info, kv_type) + n_seq_max * _recurrent_state_bytes(info),
-        compute=mask + activations + logits,
+        compute=max(mask + activations, rows * row) + n_seq_max * row,  # the last term: logits copied out to be read
     )
 
 
@@ -84,7 +86,9 @@ def _recurrent_state_bytes(info: GgufInfo) -> int:
     return 4 * n_layers * (convolution + inner * state) if inner else 0
 
 
-def choose_n_ctx(info: GgufInfo, available: int, parallel: int, asked: int | None = None) -> int:
+def choose_n_ctx(
+    info: GgufInfo, available: int, parallel: int, asked: int | None = None, *, kv_type: str = "f16"
+) -> int:
     """How many cells the cache shared by `parallel` sequences gets, given `available` bytes before the model is loaded.
 
     What a person asked for is kept, rounded up to a multiple of 256. Otherwise it is the smallest of:
@@ -98,7 +102,7 @@ def choose_n_ctx(info: GgufInfo, available: int, parallel: int, asked: int | Non
     if asked is not None:
         return max(ceil(asked / CELLS_STEP), 1) * CELLS_STEP
     n_ctx = min(max(info.n_ctx_train, CELLS_PER_PERSON * parallel), info.n_ctx_train * parallel, MAX_CELLS)
-    cell = kv_bytes_per_token(info)
+    cell = kv_bytes_per_token(info, kv_type)
     if cell:
         n_ctx = min(n_ctx, min(available // 4, available - info.weight_bytes) // cell)
     return max(n_ctx // CELLS_STEP * CELLS_STEP, MIN_CELLS)

@@ -127,7 +127,7 @@ class Pool:
         pause_s = self._crashes.get(model.id, _Crashes()).not_before - time.monotonic()
         if pause_s > 0:
             raise Unavailable(
-                f"The engine for {model.id} keeps ending; it may be started again in {pause_s:.0f} s. The log says why.",
+                f"The engine for {model.id} keeps ending; it may be started again in {pause_s:.0f} s. See the log.",
                 code="engine_crashed",
                 retry_after_s=max(1, round(pause_s)),
             )
@@ -147,9 +147,11 @@ class Pool:
         """The fields of `worker.model.ModelSettings` for this model on this machine."""
         own = self.settings.models.get(model.id, ModelSettings())
         is_chat = model.kind == "chat"
+        available = memory.available_bytes()
         if is_chat:
-            asked = own.ctx_size or self.settings.ctx_size
-            n_ctx = memory.choose_n_ctx(model.info, memory.available_bytes(), self.settings.parallel, asked or None)
+            asked = own.ctx_size or self.settings.ctx_size or None
+            kv_type = self.settings.kv_cache_type
+            n_ctx = memory.choose_n_ctx(model.info, available, self.settings.parallel, asked, kv_type=kv_type)
             n_batch = min(self.settings.batch_size, n_ctx)
         else:
             n_ctx = n_batch = min(MAX_EMBED_BATCH, max(model.info.n_ctx_train, self.settings.batch_size))
@@ -164,6 +166,8 @@ class Pool:
             "flash_attention": self.settings.flash_attention,
             "load_mode": LOAD_MODES[self.settings.load_mode],
             "step_target_ms": self.settings.step_target_ms,
+            "hot_cells": self.settings.cache_hot_tokens,
+            "warm_bytes": min(self.settings.cache_ram_mb * 1_000_000, available // 8),
             "chat_template": own.chat_template,
         }
 

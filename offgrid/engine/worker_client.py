@@ -98,7 +98,7 @@ class WorkerClient:
         return len(self._sinks)
 
     def submit(self, request: GenerateRequest | EmbedRequest, sink: Sink) -> Job | None:
-        """Hand over a request; None when the process has ended or is about to. Raises Unavailable when the queue is full."""
+        """Hand over a request; None when the process has ended or will now. Raises Unavailable: the queue is full."""
         with self._lock:
             if self.has_ended or self.is_leaving:
                 return None
@@ -114,10 +114,7 @@ class WorkerClient:
         if became_busy:
             self._on_change()
         kind = "embed" if isinstance(request, EmbedRequest) else "generate"
-        try:
-            self._child.send({"op": kind, "id": job.id, **asdict(request)})
-        except ChildGone:
-            pass  # the worker's thread notices too, and ends this request with the others
+        self._tell({"op": kind, "id": job.id, **asdict(request)})
         return job
 
     def cancel(self, id: int) -> None:
@@ -146,11 +143,11 @@ class WorkerClient:
             self._thread.join()
 
     def _tell(self, message: dict) -> None:
-        if self._child is not None:
+        if self._child is not None:  # else it could not be started
             try:
                 self._child.send(message)
             except ChildGone:
-                pass
+                pass  # the worker's thread notices too, and ends all requests
 
     def _load_took_too_long(self, limit_s: float) -> None:
         if not self.is_ready:

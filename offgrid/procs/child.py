@@ -31,7 +31,7 @@ class ChildGone(Exception):
 
 class Child:
     def __init__(self, command: list[str], *, name: str, log: Callable[[str], None], env: dict[str, str] | None = None):
-        """Start `command`. `env` is added to this process's environment; `log` gets each stderr line. Raises OSError."""
+        """Start `command`, with `env` added to our environment; `log` gets each line of its stderr. Raises OSError."""
         self.name = name
         self.last_words: deque[str] = deque(maxlen=N_LAST_WORDS)
         self._log = log

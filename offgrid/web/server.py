@@ -275,19 +275,19 @@ class Connection:
 
     def _await_request(self) -> None:
         """Wait for the first byte. Raises ClientGone when there will be none."""
-        if self._inbox:
-            return
         if not self._server.mark_idle(self):
             raise ClientGone("the server is stopping")
+        if self._inbox:
+            return
         try:
             self._inbox += self._receive(_SURPLUS_TIMEOUT_S if self._is_surplus else self._limits.idle_timeout_s)
         except TimeoutError:
             raise ClientGone("idle for too long") from None
-        self.is_idle = False
 
     def _read_request(self) -> None:
         """Fill `_request`. Raises ApiError for what cannot be read or is not wanted."""
         head = self._read_head()
+        self.is_idle = False  # only now: stop() need not wait for somebody's half-made head
         request = message.parse_head(head, peer=self._peer, is_tls=self._is_tls, connection=self)
         self._request = request
         if self._is_surplus:
@@ -344,8 +344,9 @@ class Connection:
         if response is None and self._stream and self._stream.is_complete:
             return self._will_live() and self._request.http_version == "1.1"
         if self._stream and not self._stream.retract():
-            _log.error("%s: the handler left its stream without an end", self._request.raw_target)
-            raise ClientGone("the stream broke off")
+            if not self._stream.is_aborted:
+                _log.error("%s: the handler left its stream without an end", self._request.raw_target)
+            raise ClientGone("the stream was broken off")
         if response is None:
             response = self._server.app.refuse(InternalError("The request was not answered."), self._peer)
             return self._send(response, is_last=True)

@@ -32,7 +32,7 @@ class Wakeup:
     """A flag that one thread sets and another waits for together with sockets. Costs one fd (eventfd) or two (pipe)."""
 
     def __init__(self):
-        if sys.platform == "linux":
+        if hasattr(os, "eventfd"):  # Linux
             self.read_fd = self._write_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:
             self.read_fd, self._write_fd = os.pipe()
@@ -191,9 +191,9 @@ def _poll(wanted: dict[int, int], timeout_s: float | None) -> set[int]:
 class StreamWriter:
     """Writes one streamed answer. `write` is for any thread and never blocks; the rest is the handler thread's.
 
-    Bytes go straight to the socket. What it does not take waits in a buffer of 1 MiB that a thread of its own empties;
-    a client too slow for that, or one that takes nothing for `stall_s`, is hung up on. TLS always goes by the buffer
-    and its thread, because an SSL object can neither send without waiting nor be shared by threads.
+    Bytes go straight to the socket. What it does not take waits in a buffer (1 MiB and one write) that a thread of its
+    own empties; a client too slow for that, or one that takes nothing for `stall_s`, is hung up on. TLS always goes by
+    the buffer and its thread, because an SSL object can neither send without waiting nor be shared by threads.
     """
 
     def __init__(
@@ -208,6 +208,7 @@ class StreamWriter:
         """`is_chunked` False: the end of the connection ends the body (HTTP/1.0). `is_head_only`: answers HEAD."""
         self.started = False  # the head is on its way: the status can no longer change
         self.is_complete = False  # everything was sent, the end of the body too
+        self.is_aborted = False
         self._sock = sock
         self._head = head
         self._is_chunked = is_chunked
@@ -215,6 +216,7 @@ class StreamWriter:
         self._stall_s = stall_s
         self._is_direct = not isinstance(sock, ssl.SSLSocket)
         self._pending = bytearray()  # sent by the pump; while it holds bytes nobody else sends
+        self._max_pending_bytes = MAX_PENDING_BYTES
         self._is_over = False  # nothing more is accepted
         self._is_gone = False
         self._changed = threading.Condition(threading.Lock())
@@ -249,6 +251,7 @@ class StreamWriter:
         HTTP/1.0 marks no end: such a client sees an ordinary one. Harmless after `close`.
         """
         if not self.is_complete:
+            self.is_aborted = True
             self._finish(timeout_s)
             with self._changed:
                 self._hang_up()
@@ -277,8 +280,9 @@ class StreamWriter:
                 return
         if n_sent == len(data):
             return
-        # A single write may be larger than the buffer: what matters is how far the client lags behind.
-        if self._pending and len(self._pending) + len(data) > MAX_PENDING_BYTES:
+        # The largest write is let off: an image must not look like a slow client, nor what is written right after it.
+        self._max_pending_bytes = max(self._max_pending_bytes, MAX_PENDING_BYTES + len(data))
+        if len(self._pending) + len(data) > self._max_pending_bytes:
             self._hang_up()
             return
         self._pending += memoryview(data)[n_sent:]

@@ -40,28 +40,28 @@ class Engine:
 
     def run(self) -> None:
         while True:
+            self._await_work()
             self.step()
 
     def step(self) -> None:
         self._take_inbox()
-        chunks = self._plan()
+        if self.scheduler.is_idle:
+            return
+        chunks = self.scheduler.plan()
         rows = self._compute(chunks)
         if rows is not None:
             self._advance(chunks, rows)
         self.channel.flush()
 
-    def _take_inbox(self) -> None:
-        """Do what other threads asked for; while no sequence is left, wait for them."""
+    def _await_work(self) -> None:
+        """While no sequence is left, sleep until another thread asks for something."""
         if self.scheduler.is_idle and self._inbox.empty():
-            self.scheduler.check_integrity()
-        while self.scheduler.is_idle or not self._inbox.empty():
+            self.scheduler.rest()
             self._inbox.get()()
 
-    def _plan(self) -> list[Chunk]:
-        chunks, parked = self.scheduler.plan()
-        for slot, _sequence in parked:
-            self.model.forget(slot)
-        return chunks
+    def _take_inbox(self) -> None:
+        while not self._inbox.empty():
+            self._inbox.get()()
 
     def _compute(self, chunks: list[Chunk]) -> list[int] | None:
         started = time.monotonic()
@@ -81,7 +81,7 @@ class Engine:
         for chunk, row in zip(chunks, rows, strict=True):
             sequence = chunk.sequence
             wants_token = chunk.needs_logits
-            sequence.n_computed += chunk.n
+            self.scheduler.computed(chunk)
             if wants_token:
                 self._next_token(sequence, row)
 
@@ -117,7 +117,5 @@ class Engine:
             self._remove(sequence)
 
     def _remove(self, sequence: Sequence) -> None:
-        if sequence.slot is not None:
-            self.model.forget(sequence.slot)
         self.scheduler.remove(sequence)
         sequence.sampler.close()

@@ -35,13 +35,15 @@ class ModelSettings:
     path: str
     kind: str  # "chat" or "embedding"
     n_ctx: int  # cells of the unified KV cache
-    n_parallel: int
+    n_parallel: int  # sequences at once
     n_threads: int
     n_batch: int
     kv_type: str = "f16"
     flash_attention: str = "auto"
     load_mode: int = 1
     step_target_ms: float = 120
+    hot_cells: int = 1024  # idle cells that cached prefixes may hold
+    warm_bytes: int = 0  # host memory for saved prefixes
     chat_template: str | None = None  # instead of the one in the file
 
 
@@ -58,6 +60,8 @@ class Model:
         self._make_context(settings, n_seq_max, embeddings)
         self.n_ctx = L.llama_n_ctx(self.ctx)
         self.memory = L.llama_get_memory(self.ctx)  # None for encoders, which keep none; memory calls on it do nothing
+        # A recurrent state is of one point in the text: it cannot be cut or shared in part.
+        self.can_share = not (L.llama_model_is_recurrent(self.model) or L.llama_model_is_hybrid(self.model))
         self.eog_tokens = [t for t in range(self.n_vocab) if L.llama_vocab_is_eog(self.vocab, t)]
         self._is_eog = frozenset(self.eog_tokens)
         self._pieces: dict[int, bytes] = {}
@@ -161,15 +165,37 @@ class Model:
 
     def is_finite(self, row: int) -> bool:
         """False when the logits of a row are not numbers, as damaged weights make them."""
-        first = L.llama_get_logits_ith(self.ctx, row)[0]
-        return first == first
+        logits = np.ctypeslib.as_array(L.llama_get_logits_ith(self.ctx, row), (self.n_vocab,))
+        return not np.isnan(logits).any()  # all of them: one damaged row of the output weights is one bad number
 
     def sample(self, sampler: Sampler, row: int) -> int:
         return sampler.sample(self.ctx, row)
 
-    def forget(self, slot: int, n_keep: int = 0) -> None:
+    # --- memory: called through `kv_cache.KvCache`, which keeps the books ---
+
+    def forget(self, id: int, n_keep: int = 0) -> None:
         """Drop the cells of a sequence from position `n_keep` on."""
-        L.llama_memory_seq_rm(self.memory, slot, n_keep, -1)
+        L.llama_memory_seq_rm(self.memory, id, n_keep, -1)
+
+    def copy(self, source: int, target: int, n: int) -> None:
+        """Let the empty `target` share the first `n` cells of `source`."""
+        L.llama_memory_seq_cp(self.memory, source, target, 0, n)
+
+    def state_bytes(self, id: int) -> int:
+        return L.llama_state_seq_get_size(self.ctx, id)
+
+    def save(self, id: int) -> np.ndarray:
+        """The state of a sequence, (n_bytes,) uint8. Only ids that can be computed on can be restored from it."""
+        state = np.empty(self.state_bytes(id), np.uint8)
+        n = L.llama_state_seq_get_data(self.ctx, _bytes_of(state), len(state), id)
+        return state[:n]
+
+    def restore(self, id: int, state: np.ndarray) -> bool:
+        """Put a saved state into a sequence; False, and the sequence empty, when llama.cpp does not take it."""
+        if L.llama_state_seq_set_data(self.ctx, _bytes_of(state), len(state), id):
+            return True
+        self.forget(id)
+        return False
 
     def abort(self) -> None:
         """Make the step that is being computed end at once. Any thread; without a step running it does nothing."""
@@ -183,7 +209,7 @@ class _Batch:
     """llama.cpp's batch arrays, written through numpy: 2 µs for 512 tokens where ctypes attributes take 283 µs."""
 
     def __init__(self, n_max: int, n_ctx: int, *, flag_all: bool):
-        """`flag_all`: every row is an output, as pooling over a text wants it; else the last row of a complete chunk."""
+        """`flag_all`: every row is an output, as pooling over a text wants it; else a complete chunk's last row."""
         self._flag_all = flag_all
         self._batch = L.llama_batch_init(n_max, 0, 1)
         self._token = np.ctypeslib.as_array(self._batch.token, (n_max,))  # (n_max,) int32, and so the others
@@ -212,6 +238,10 @@ class _Batch:
             n = end
         self._batch.n_tokens = n
         return self._batch, rows
+
+
+def _bytes_of(array: np.ndarray):
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _reason() -> str:

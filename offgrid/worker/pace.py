@@ -1,14 +1,15 @@
 """How many prompt tokens fit into the next step without making running streams stutter.
 
-Pure arithmetic over measured step times. The cost of a step is nearly linear in its prompt tokens from about 16
-upwards, and prefill is no faster in large chunks than in chunks of 64 on a CPU, so a step is cut by time and not
-by a fixed number of tokens.
+Pure arithmetic over measured step times. The cost of a step is nearly linear in its prompt tokens, and prefill on a
+CPU is hardly faster in large chunks than in chunks of 32 to 64, so a step is cut by time and not by a fixed number of
+tokens: beside running streams in proportion to their own steps, alone at `target_ms`, after which whoever has come in
+the meantime can join.
 """
 
-MIN_CHUNK = 16  # tokens; below this a chunk costs about as much as it would with 16
-MIN_CHUNK_ALONE = 64  # tokens, when no stream is waiting for its next token
-ALONE_FACTOR = 3  # a step that nobody waits for may be this much longer than one that streams wait for
-MAX_STRETCH = 3  # a mixed step may take this many times a step without prompt tokens, if that is more than the target
+STRETCH = 2.8  # a step with prompt tokens takes at most this many times one without, so streams keep flowing
+MIN_CHUNK = 8  # tokens beside running streams; fewer would let a long prompt wait for ever
+MIN_CHUNK_ALONE = 32  # tokens, when no stream is waiting for its next one
+MEASURABLE = 8  # prompt tokens in a step from which its time says something about them
 WEIGHT = 0.3  # of the newest measurement in each moving average
 
 
@@ -25,12 +26,12 @@ class Pace:
         """Note a finished step."""
         if n_prompt_tokens == 0:
             self._decode_ms[n_decoding] = _blend(self._decode_ms.get(n_decoding, 0.0), ms)
-        elif n_prompt_tokens >= MIN_CHUNK:
+        elif n_prompt_tokens >= MEASURABLE:
             rest = max(ms - self.decode_ms(n_decoding), 0.2 * ms)
             self.ms_per_prompt_token = _blend(self.ms_per_prompt_token, rest / n_prompt_tokens)
 
     def decode_ms(self, n_decoding: int) -> float:
-        """The expected time of a step of `n_decoding` streams and no prompt; the nearest measured number of streams serves."""
+        """The expected time of a step of `n_decoding` streams and no prompt, measured for the nearest number."""
         if not self._decode_ms or n_decoding == 0:
             return 0.0
         nearest = min(self._decode_ms, key=lambda n: abs(n - n_decoding))
@@ -42,11 +43,7 @@ class Pace:
         floor = MIN_CHUNK if n_decoding else MIN_CHUNK_ALONE
         if not self.ms_per_prompt_token:
             return min(floor, room)
-        if n_decoding:
-            expected = self.decode_ms(n_decoding)
-            time_ms = max(self.target_ms, MAX_STRETCH * expected) - expected
-        else:
-            time_ms = ALONE_FACTOR * self.target_ms
+        time_ms = (STRETCH - 1) * self.decode_ms(n_decoding) if n_decoding else self.target_ms
         return min(max(int(time_ms / self.ms_per_prompt_token), floor), room)
 
 

@@ -32,11 +32,11 @@ class Preparer:
         """A Sequence ready to be scheduled. Raises Refused."""
         tokens = self._tokens(request)
         if not tokens:
-            raise Refused(kind="bad_request", message="The prompt holds no tokens for this model.", param=_param(request))
-        if len(tokens) >= self.n_limit:
             raise Refused(
-                kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param=_param(request)
+                kind="bad_request", message="The prompt holds no tokens for this model.", param=_param(request)
             )
+        if len(tokens) >= self.n_limit:
+            raise Refused(kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param=_param(request))
         n_limit = min(self.n_limit, len(tokens) + (request["max_tokens"] or self.n_limit))
         sampling = Sampling(**request["sampling"])
         return Sequence(

@@ -60,7 +60,7 @@ def _bias_stages(sampling: Sampling, n_vocab: int, eog_tokens: list[int]) -> lis
 
 
 def _penalty_stages(sampling: Sampling, n_vocab: int, prompt_tail: list[int], n_max: int) -> list:
-    """Two kinds that count different texts: repeat_penalty the latest tokens, the OpenAI ones all that was generated."""
+    """Two kinds that count different texts: repeat_penalty the latest tokens, OpenAI's all that was generated."""
     stages = []
     if sampling.repeat_penalty != 1.0:
         repeat = L.llama_sampler_init_penalties(n_vocab, REPEAT_WINDOW, sampling.repeat_penalty, 0.0, 0.0)

@@ -2,18 +2,24 @@
 
 Pure Python: knows slots, cells of the KV cache and token counts; nothing of llama.cpp, threads or HTTP.
 Must stay true after every call (`check_integrity`): free slots + running sequences == n_slots, and the cells in use
-never exceed n_cells.
+are those of running sequences and cached prefixes, never more than there are.
 """
 
-from collections import deque
+import time
+from collections import Counter
 from dataclasses import dataclass
 
+from offgrid.worker.kv_cache import KvCache
 from offgrid.worker.pace import Pace
+from offgrid.worker.prefix_cache import Match, PrefixCache
 from offgrid.worker.sequence import Sequence
 
 # Cells kept for the answer of a request at admission. Not the whole max_tokens: most answers end earlier, and a
-# sequence that does run out of cells is parked and computed again rather than failed.
+# sequence that does run out of cells is parked and goes on later rather than failing.
 RESERVE = 256
+# Prompts are computed shortest first; every second of waiting counts as so many tokens less, so that a long one
+# among many short ones gets its turn.
+AGEING = 300  # tokens a second, about what such a machine computes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,96 +35,143 @@ class Chunk:
 
 
 class Scheduler:
-    def __init__(self, n_slots: int, n_cells: int, pace: Pace):
+    def __init__(self, n_slots: int, kv: KvCache, cache: PrefixCache, pace: Pace):
         self.n_slots = n_slots
-        self.n_cells = n_cells
+        self.kv = kv
+        self.cache = cache
         self.pace = pace
-        self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []  # oldest first
+        self.waiting: list[Sequence] = []  # in the order of arrival
+        self.running: list[Sequence] = []  # in the order of admission
         self._free_slots = list(range(n_slots - 1, -1, -1))
 
     @property
     def is_idle(self) -> bool:
         return not self.waiting and not self.running
 
-    @property
-    def n_used(self) -> int:
-        """Cells that hold computed tokens."""
-        return sum(s.n_computed for s in self.running)
-
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence. Its prompt must be shorter than its limit, and its limit at most n_cells."""
+        """Queue a new sequence: its prompt shorter than its limit, and its limit at most the cells there are."""
         self.waiting.append(sequence)
 
     def find(self, id: int) -> Sequence | None:
         return next((s for queue in (self.running, self.waiting) for s in queue if s.id == id), None)
 
-    def can_admit(self, sequence: Sequence) -> bool:
-        """Whether a waiting sequence may start now: a slot is free, and its prompt and a part of its answer find cells."""
-        if not self._free_slots:
-            return False
-        return not self.running or sum(map(_claim, self.running)) + _claim(sequence) <= self.n_cells
-
-    def admit(self, sequence: Sequence) -> None:
-        self.waiting.remove(sequence)
-        sequence.slot = self._free_slots.pop()
-        self.running.append(sequence)
-
     def remove(self, sequence: Sequence) -> None:
-        """Forget a sequence that has ended; its slot and cells are free at once."""
+        """Forget a sequence that has ended. Its slot is free at once; what it computed stays while there is room."""
         if sequence.slot is None:
             self.waiting.remove(sequence)
         else:
             self._release(sequence)
 
-    def plan(self) -> tuple[list[Chunk], list[tuple[int, Sequence]]]:
-        """The next step, and the (slot, sequence) pairs that were parked to make room for it: their cells must be dropped.
+    def computed(self, chunk: Chunk) -> None:
+        """Take a computed chunk into the books."""
+        self.kv.extended(chunk.sequence.slot, chunk.n)
+        chunk.sequence.n_computed += chunk.n
 
-        Streams that decode ride in every step; what is left of its time goes to prompts, the oldest first.
+    def plan(self) -> list[Chunk]:
+        """The next step, at least one token of it.
+
+        Streams that decode ride in every step; what is left of its time goes to prompts.
         """
-        while self.waiting and self.can_admit(self.waiting[0]):
-            self.admit(self.waiting[0])
-        parked = []
-        while not self._fits(chunks := self._chunks()):
-            parked.append(self._park())
-        return chunks, parked
+        self._admit_who_can()
+        while not self.cache.make_room(_n_tokens(chunks := self._chunks())):
+            self._park()
+        return chunks
+
+    # --- who runs ---
+
+    def _admit_who_can(self) -> None:
+        """Move waiting sequences into slots, in a fair order; who waits for somebody's prefix lets others pass."""
+        for sequence in self._in_turn():
+            if not self._free_slots:
+                return
+            match = self.cache.find(sequence.tokens)
+            if match.wait_for is not None:
+                continue
+            if not self.can_admit(sequence, match):
+                return  # nobody overtakes a long prompt that waits for room
+            self.admit(sequence, match)
+
+    def _in_turn(self) -> list[Sequence]:
+        """The waiting sequences: whose client has the fewest running comes first, then who came first."""
+        if len(self.waiting) < 2:
+            return list(self.waiting)
+        n_ahead = Counter(s.client for s in self.running)
+        turns = []
+        for i, sequence in enumerate(self.waiting):
+            turns.append((n_ahead[sequence.client], i))
+            n_ahead[sequence.client] += 1
+        return [self.waiting[i] for _, i in sorted(turns)]
+
+    def can_admit(self, sequence: Sequence, match: Match) -> bool:
+        """Whether a slot is free, and cells for its prompt and a part of its answer beside what the others may need."""
+        if not self._free_slots:
+            return False
+        if not self.running:
+            return True  # alone it fits: its limit is within the pool
+        shared = match.n if isinstance(match.source, Sequence) else 0
+        wanted = sum(map(_n_future, self.running)) + _n_future(sequence) - shared
+        return wanted <= self.kv.n_free + self.cache.n_idle
+
+    def admit(self, sequence: Sequence, match: Match) -> None:
+        self.waiting.remove(sequence)
+        sequence.slot = self._free_slots.pop()
+        self.cache.open(sequence, match)
+        self.running.append(sequence)
+
+    def _park(self) -> None:
+        """Send the youngest running sequence back to the queue, to go on when there is room."""
+        sequence = self.running[-1]
+        self._release(sequence)
+        sequence.n_computed = 0
+        self.waiting.insert(0, sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self.cache.close(sequence)
+        self._free_slots.append(sequence.slot)
+        sequence.slot = None
+
+    # --- what is computed ---
 
     def _chunks(self) -> list[Chunk]:
         decoding = [Chunk(s, 1) for s in self.running if s.is_decoding]
         budget = self.pace.prompt_budget(len(decoding))
         prompts = []
-        for sequence in self.running:
-            if budget and not sequence.is_decoding:
-                prompts.append(Chunk(sequence, min(sequence.n_pending, budget)))
-                budget -= prompts[-1].n
+        for sequence in self._shortest_first():
+            if budget <= 0:
+                break
+            prompts.append(Chunk(sequence, min(sequence.n_pending, budget)))
+            budget -= prompts[-1].n
         return decoding + prompts
 
-    def _fits(self, chunks: list[Chunk]) -> bool:
-        return self.n_used + sum(c.n for c in chunks) <= self.n_cells
+    def _shortest_first(self) -> list[Sequence]:
+        prefilling = [s for s in self.running if not s.is_decoding]
+        if len(prefilling) > 1:
+            now = time.monotonic()
+            prefilling.sort(key=lambda s: s.n_pending - AGEING * (now - s.arrived))
+        return prefilling
 
-    def _park(self) -> tuple[int, Sequence]:
-        """Send the youngest running sequence back to the head of the queue; its tokens are computed again later."""
-        sequence = self.running[-1]
-        slot = sequence.slot
-        self._release(sequence)
-        sequence.n_computed = 0
-        self.waiting.appendleft(sequence)
-        return slot, sequence
-
-    def _release(self, sequence: Sequence) -> None:
-        self.running.remove(sequence)
-        self._free_slots.append(sequence.slot)
-        sequence.slot = None
+    def rest(self) -> None:
+        """Tidy up; called when nothing runs."""
+        self.cache.rest()
+        self.check_integrity()
 
     def check_integrity(self) -> None:
-        """Raise AssertionError when the books do not balance. Called whenever the worker goes idle, and by tests."""
+        """Raise AssertionError when the books do not balance."""
         slots = sorted([*self._free_slots, *(s.slot for s in self.running)])
         assert slots == list(range(self.n_slots)), f"slots {slots} of {self.n_slots}"
-        assert self.n_used <= self.n_cells, f"{self.n_used} cells used of {self.n_cells}"
+        assert self.kv.n_used == self.kv.count() <= self.kv.n_cells, (
+            f"{self.kv.n_used} cells, counted {self.kv.count()}"
+        )
         assert all(s.slot is None for s in self.waiting), "a waiting sequence holds a slot"
-        assert all(0 <= s.n_computed <= len(s.tokens) for s in self.running), "more computed than there is"
+        assert all(self.kv.length(s.slot) == s.n_computed for s in self.running), "cells and sequences differ"
+        self.cache.check(self.running)
 
 
-def _claim(sequence: Sequence) -> int:
-    """Cells that a sequence holds or will soon need."""
-    return min(len(sequence.tokens) + RESERVE, sequence.n_limit)
+def _n_tokens(chunks: list[Chunk]) -> int:
+    return sum(chunk.n for chunk in chunks)
+
+
+def _n_future(sequence: Sequence) -> int:
+    """Cells that a sequence will soon need beside those it has."""
+    return sequence.n_pending + min(RESERVE, sequence.n_limit - len(sequence.tokens))

@@ -9,10 +9,12 @@ from offgrid.worker import library
 from offgrid.worker.channel import Channel
 from offgrid.worker.embedder import MAX_TEXTS, Embedder, EmbedJob
 from offgrid.worker.engine import Engine
+from offgrid.worker.kv_cache import KvCache
 from offgrid.worker.library import L
 from offgrid.worker.model import LoadFailed as LoadFailed
 from offgrid.worker.model import Model, ModelSettings
 from offgrid.worker.pace import Pace
+from offgrid.worker.prefix_cache import PrefixCache
 from offgrid.worker.prepare import Preparer, Refused
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.template import ChatTemplate
@@ -24,7 +26,7 @@ def load(message: dict, channel: Channel) -> "ChatService | EmbeddingService":
     settings = ModelSettings(**message)
     if settings.kind == "embedding":
         return EmbeddingService(Model(settings, n_seq_max=MAX_TEXTS, embeddings=True), channel)
-    return ChatService(Model(settings, n_seq_max=settings.n_parallel), channel)
+    return ChatService(Model(settings, n_seq_max=settings.n_parallel + 1), channel)  # and a scratch id
 
 
 class ChatService:
@@ -36,8 +38,10 @@ class ChatService:
         n_limit = min(model.n_ctx, model.n_ctx_train or model.n_ctx)
         self.channel = channel
         self.preparer = Preparer(model, ChatTemplate(template, bos=bos, eos=eos), n_limit, bos)
+        kv = KvCache(model, settings.n_parallel, model.n_ctx)
+        cache = PrefixCache(kv, hot_cells=settings.hot_cells, warm_bytes=settings.warm_bytes, can_share=model.can_share)
         pace = Pace(settings.step_target_ms, model.n_batch)
-        self.loop = Engine(model, Scheduler(settings.n_parallel, model.n_ctx, pace), channel)
+        self.loop = Engine(model, Scheduler(settings.n_parallel, kv, cache, pace), channel)
         self.facts = {"n_ctx": model.n_ctx, "n_limit": n_limit}
 
     def take(self, message: dict) -> None:

@@ -27,7 +27,7 @@ CHATML = (
 
 
 class TemplateRefused(Exception):
-    """The template cannot be used with these messages; the message says why, in the template's own words if it has any."""
+    """The template cannot be used with these messages; the message says why, in its own words if it has any."""
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -59,7 +59,15 @@ class ChatTemplate:
             return self._template.render(messages=messages, add_generation_prompt=True, **self._names)
         except TemplateRefused:
             raise
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as e:
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as e:
             raise TemplateRefused(f"The model's chat template refuses these messages: {e}") from e
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

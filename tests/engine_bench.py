@@ -1,0 +1,88 @@
+"""A work bench for the engine's loop: a fake model, a channel that collects, and requests by hand."""
+
+from offgrid.types import Finish, Sampling
+from offgrid.worker.engine import Engine
+from offgrid.worker.fake import FakeModel
+from offgrid.worker.kv_cache import KvCache
+from offgrid.worker.pace import Pace
+from offgrid.worker.prefix_cache import PrefixCache
+from offgrid.worker.scheduler import Scheduler
+from offgrid.worker.sequence import Sequence
+from offgrid.worker.text import TextAssembler
+
+
+class CollectingChannel:
+    """Stands where `worker.channel.Channel` stands, and keeps what would have been sent."""
+
+    def __init__(self):
+        self.texts: dict[int, str] = {}
+        self.ends: dict[int, Finish | dict] = {}
+        self.n_terminal: dict[int, int] = {}
+
+    def delta(self, id: int, text: str) -> None:
+        assert id not in self.ends, "text after the end"
+        self.texts[id] = self.texts.get(id, "") + text
+
+    def finish(self, id: int, end: Finish) -> None:
+        self._end(id, end)
+
+    def error(self, id: int, error: dict) -> None:
+        self._end(id, error)
+
+    def _end(self, id: int, end: Finish | dict) -> None:
+        self.ends[id] = end
+        self.n_terminal[id] = self.n_terminal.get(id, 0) + 1
+
+    def flush(self) -> None:
+        pass
+
+
+class Bench:
+    def __init__(
+        self, *, n_slots: int = 4, model: FakeModel | None = None, hot_cells: int = 1024, warm_bytes: int = 1_000_000
+    ):
+        self.model = model or FakeModel()
+        self.channel = CollectingChannel()
+        self.kv = KvCache(self.model, n_slots, self.model.n_ctx)
+        self.cache = PrefixCache(self.kv, hot_cells=hot_cells, warm_bytes=warm_bytes)
+        self.scheduler = Scheduler(n_slots, self.kv, self.cache, Pace(120, self.model.n_batch))
+        self.engine = Engine(self.model, self.scheduler, self.channel)
+        self.n_submitted = 0
+
+    def submit(self, prompt: str, max_tokens: int = 20, *, stop: tuple[str, ...] = (), client: str = "") -> int:
+        """Hand in a request; returns its id."""
+        self.n_submitted += 1
+        tokens = list(prompt.encode())
+        sequence = Sequence(
+            id=self.n_submitted,
+            tokens=tokens,
+            n_prompt=len(tokens),
+            n_limit=min(len(tokens) + max_tokens, self.model.n_ctx),
+            sampler=self.model.sampler(Sampling(), tokens, max_tokens),
+            text=TextAssembler(stop),
+            client=client,
+        )
+        self.engine.submit(sequence)
+        return self.n_submitted
+
+    def step(self) -> None:
+        """One step of the loop."""
+        self.engine.step()
+        self.check()
+
+    def check(self) -> None:
+        """The books balance, and the device agrees with them."""
+        self.scheduler.check_integrity()
+        assert self.model.n_used == self.kv.n_used, f"{self.model.n_used} cells, {self.kv.n_used} in the books"
+
+    def run(self, most_steps: int = 10_000) -> None:
+        """Step until nothing is left to do."""
+        for _ in range(most_steps):
+            if self.is_idle:
+                return
+            self.step()
+        raise AssertionError(f"not idle after {most_steps} steps")
+
+    @property
+    def is_idle(self) -> bool:
+        return self.scheduler.is_idle and self.engine._inbox.empty()
