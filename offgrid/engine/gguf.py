@@ -67,6 +67,13 @@ class GgufInfo:
     def has_chat_template(self) -> bool:
         return bool(self.templates)
 
+    @property
+    def strips_accents(self) -> bool:
+        """Whether its tokenizer is BERT's and takes the accents off letters first; BERT's default with lower case."""
+        is_lower_case = self.metadata.get("tokenizer.ggml.normalizer.lowercase", True)
+        says = self.metadata.get("tokenizer.ggml.normalizer.strip_accents", is_lower_case)
+        return self.metadata.get("tokenizer.ggml.model") == "bert" and bool(says)
+
 
 def read(path: Path) -> GgufInfo:
     """What the file at `path` is; 40 ms for a vocabulary of 49 k with its merges. Raises BrokenModel."""

@@ -169,6 +169,7 @@ class Pool:
             "hot_cells": self.settings.cache_hot_tokens,
             "warm_bytes": min(self.settings.cache_ram_mb * 1_000_000, available // 8),
             "chat_template": own.chat_template,
+            "strip_accents": model.info.strips_accents,
         }
 
     # --- called by workers, without a lock ---

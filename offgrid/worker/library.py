@@ -52,6 +52,13 @@ def set_up() -> None:
     L.llama_backend_init()
 
 
+def override_false(model_params, key: bytes) -> None:
+    """Make a model load as if `key` of its metadata were false."""
+    overrides = (L.llama_model_kv_override * 2)()  # the second, all zeros, ends the list
+    overrides[0].tag, overrides[0].key = L.LLAMA_KV_OVERRIDE_TYPE_BOOL, key
+    model_params.kv_overrides = overrides
+
+
 def set_fields(params, **fields):
     """Set fields of a ctypes structure. ctypes would take a misspelt name in silence, so that is an AttributeError."""
     for name, value in fields.items():

@@ -45,6 +45,7 @@ class ModelSettings:
     hot_cells: int = 1024  # idle cells that cached prefixes may hold
     warm_bytes: int = 0  # host memory for saved prefixes
     chat_template: str | None = None  # instead of the one in the file
+    strip_accents: bool = False  # texts reach the tokenizer without accents: see `text.without_accents`
 
 
 class Model:
@@ -69,6 +70,8 @@ class Model:
 
     def _load_weights(self, settings: ModelSettings) -> None:
         params = library.set_fields(L.llama_model_default_params(), load_mode=settings.load_mode, n_gpu_layers=0)
+        if settings.strip_accents:
+            library.override_false(params, b"tokenizer.ggml.normalizer.strip_accents")
         self.model = L.llama_model_load_from_file(settings.path.encode(), params)
         if not self.model:
             raise LoadFailed("llama.cpp cannot load the file: " + _reason())

@@ -18,6 +18,7 @@ from offgrid.worker.prefix_cache import PrefixCache
 from offgrid.worker.prepare import Preparer, Refused
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.template import ChatTemplate
+from offgrid.worker.text import without_accents
 
 
 def load(message: dict, channel: Channel) -> "ChatService | EmbeddingService":
@@ -79,6 +80,8 @@ class EmbeddingService:
 
     def _tokens(self, text: str) -> list[int]:
         """Token ids of one text. Raises Refused: too many of them would abort the process, none cannot be pooled."""
+        if self.model.settings.strip_accents:
+            text = without_accents(text)
         tokens = self.model.tokenize(text, add_special=True, parse_special=False)
         if len(tokens) > self.n_limit:
             raise Refused(kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param="input")

@@ -1,9 +1,10 @@
 """From token pieces to text that may be shown: whole characters only, and never a part of a stop string.
 
-Pure: bytes in, text out. One TextAssembler per sequence.
+Pure: bytes in, text out. One TextAssembler per sequence. The other way, `without_accents` prepares text for BERT.
 """
 
 import codecs
+import unicodedata
 
 
 class TextAssembler:
@@ -44,6 +45,15 @@ class TextAssembler:
         keep = max(_overlap(pending, stop) for stop in self._stop)
         self._held = pending[len(pending) - keep :]
         return pending[: len(pending) - keep]
+
+
+def without_accents(text: str) -> str:
+    """`text` as BERT's own normaliser leaves it: decomposed (NFD), and without non-spacing marks.
+
+    llama.cpp does this differently: it keeps only the first part of a decomposition (Korean) and takes vowel signs for
+    accents (Hindi, Bengali), so that those texts get vectors of other words.
+    """
+    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
 
 
 def _overlap(text: str, stop: str) -> int:

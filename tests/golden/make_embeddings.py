@@ -14,7 +14,7 @@ Kept apart: SPELT_OTHERWISE, which llama.cpp's own tokenizer takes apart differe
 first code point of a canonical decomposition, so a Hangul syllable loses its vowel, and as "accents" it drops the
 spacing vowel signs (category Mc) of Indic scripts too, where BERT drops only category Mn. The conversion is not at
 fault: with `tokenizer.ggml.normalizer.strip_accents` overridden to false and the text decomposed (NFD) and stripped of
-Mn in Python first, all of these sentences get BERT's very tokens.
+Mn in Python first, all of these sentences get BERT's very tokens; that is what the worker does.
 """
 
 import json
