@@ -1,4 +1,4 @@
-"""The engine on a real tiny model: whatever was shared, saved, parked or cut, the logits are those of a fresh context."""
+"""The engine on a real tiny model: whatever was shared, saved, parked or cut, its logits are a fresh context's."""
 
 import random
 
@@ -108,7 +108,7 @@ def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path
     kv.drop(holder)
     assert n_bytes == len(state) > 0
     assert kv.restore(1, state, len(tokens), 40)
-    rest = Sequence(1, tokens[:40] + [65, 66], 42, 100, None, TextAssembler(), slot=1, n_computed=40)
+    rest = Sequence(1, [*tokens[:40], 65, 66], 42, 100, None, TextAssembler(), slot=1, n_computed=40)
     rows = model.decode([Chunk(rest, 2)])
     assert np.abs(logits_of(model, rows[0]) - fresh_logits(reference, rest.tokens)).max() < TOLERANCE
 
