@@ -5,23 +5,26 @@ spells its body (that is `api/error_body.py`). Raised anywhere below `app.handle
 The message says what was received and what would work.
 """
 
+from typing import ClassVar
+
 
 class ApiError(Exception):
     """An error that is answered to the client.
 
-    `param` names the request field at fault; `headers` go out with the response.
+    `param` names the request field at fault; `headers` go out with the response, and with them `usual_headers`.
     """
 
     status = 500
     type = "api_error"
     code: str | None = None
+    usual_headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None, headers: dict | None = None):
         super().__init__(message)
         self.message = message
         self.code = code or type(self).code
         self.param = param
-        self.headers = dict(headers or {})
+        self.headers = {**self.usual_headers, **(headers or {})}
 
 
 class BadRequest(ApiError):
@@ -49,10 +52,7 @@ class Unauthenticated(ApiError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
-
-    def __init__(self, message: str, **kw):
-        super().__init__(message, **kw)
-        self.headers.setdefault("WWW-Authenticate", "Bearer")
+    usual_headers: ClassVar = {"WWW-Authenticate": "Bearer"}
 
 
 class PermissionDenied(ApiError):
@@ -105,13 +105,17 @@ class Misdirected(ApiError):
     type = "invalid_request_error"
 
 
-class RateLimited(ApiError):
-    status = 429
-    type = "rate_limit_error"
+class TryLater(ApiError):
+    """What asking again after `retry_after_s` may mend."""
 
     def __init__(self, message: str, *, retry_after_s: int = 1, **kw):
         super().__init__(message, **kw)
         self.headers.setdefault("Retry-After", str(retry_after_s))
+
+
+class RateLimited(TryLater):
+    status = 429
+    type = "rate_limit_error"
 
 
 class HeadTooLarge(ApiError):
@@ -129,10 +133,7 @@ class EngineCrashed(ApiError):
 
     status = 500
     code = "engine_crashed"
-
-    def __init__(self, message: str, **kw):
-        super().__init__(message, **kw)
-        self.headers.setdefault("x-should-retry", "false")
+    usual_headers: ClassVar = {"x-should-retry": "false"}
 
 
 class NotSupported(ApiError):
@@ -140,15 +141,11 @@ class NotSupported(ApiError):
     type = "not_supported_error"
 
 
-class Unavailable(ApiError):
+class Unavailable(TryLater):
     """503: the queue is full, a model is loading, the server is stopping."""
 
     status = 503
     code = "server_busy"
-
-    def __init__(self, message: str, *, retry_after_s: int = 1, **kw):
-        super().__init__(message, **kw)
-        self.headers.setdefault("Retry-After", str(retry_after_s))
 
 
 class HttpVersionNotSupported(ApiError):
@@ -159,10 +156,7 @@ class HttpVersionNotSupported(ApiError):
 class InsufficientMemory(ApiError):
     status = 507
     code = "insufficient_memory"
-
-    def __init__(self, message: str, **kw):
-        super().__init__(message, **kw)
-        self.headers.setdefault("x-should-retry", "false")
+    usual_headers: ClassVar = {"x-should-retry": "false"}
 
 
 class ClientGone(Exception):

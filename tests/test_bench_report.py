@@ -67,6 +67,11 @@ def test_chunked_text_counts_when_its_last_byte_has_arrived():
     assert (read.error, read.text, read.token_times) == (None, "one two", (13.0, 14.0))
 
 
+def test_an_answer_whose_only_token_is_half_a_character_is_complete():
+    read = answer((11.0, ROLE), (12.0, usage_event(1) + DONE))
+    assert (read.error, read.text, read.completion_tokens, read.ttft_s) == (None, "", 1, 2.0)
+
+
 @pytest.mark.parametrize(
     ("bodies", "said"),
     [

@@ -1,8 +1,5 @@
 """The engine's loop on the fake model: what every client gets, whatever else runs."""
 
-import random
-
-import pytest
 from engine_bench import Bench
 
 from offgrid.worker.fake import FakeModel
@@ -119,34 +116,3 @@ def test_a_model_that_computes_nonsense_ends_the_request_with_one_error():
     bench.run()
     assert bench.channel.ends[id]["kind"] == "internal"
     assert bench.channel.n_terminal[id] == 1
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_random_submits_and_cancels_leave_every_other_text_right_and_nothing_behind(seed):
-    draw = random.Random(seed)
-    model = FakeModel(n_ctx=draw.choice([128, 512, 2048]), n_batch=draw.choice([32, 64]), one_in_n_ends=30)
-    bench = Bench(n_slots=draw.choice([1, 3, 8]), model=model)
-    asked, cancelled = {}, set()
-    for _ in range(1500):
-        action = draw.random()
-        if action < 0.15:
-            prompt = "".join(draw.choices("abc ", k=draw.randint(1, 60)))
-            n = draw.randint(1, 60)
-            asked[bench.submit(prompt, n)] = (prompt, n)
-        elif action < 0.2 and asked:
-            id = draw.choice(list(asked))
-            cancelled.add(id)
-            bench.engine.cancel(id)
-        elif action < 0.22:
-            model.abort_next = not bench.is_idle
-        if not bench.is_idle:
-            bench.step()
-    bench.run()
-    for id, (prompt, n) in asked.items():
-        if id in bench.channel.ends:
-            assert bench.channel.n_terminal[id] == 1
-            assert bench.channel.texts.get(id, "") == model.expected(prompt, n)
-        else:
-            assert id in cancelled
-    assert bench.cache.n_idle == model.n_used
-    assert all(sampler.is_closed for sampler in model.samplers)

@@ -5,11 +5,9 @@ from dataclasses import replace
 from offgrid.api.fields import Fields, kind_of
 from offgrid.api.generate import generate
 from offgrid.api.models import model_for
-from offgrid.api.sampling import MAX_CHOICES, NO_OPS, read_max_tokens, read_sampling, read_stream, seeds
+from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.wire import ChatFormat
-from offgrid.config import ModelSettings
 from offgrid.errors import BadRequest
-from offgrid.types import GenerateRequest
 from offgrid.web.message import Request, Response
 
 # "developer" is OpenAI's newer word for "system"; chat templates know only the older one.
@@ -18,22 +16,14 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 
 def create_chat_completion(request: Request, app) -> Response | None:
     fields = Fields(request.json())
-    model = model_for(app, fields, "chat")
-    own = app.config.engine.models.get(model.id, ModelSettings())
-    sampling = read_sampling(fields, own)
+    model, own = model_for(app, fields, "chat")
+    messages = _with_system_prompt(read_messages(fields), own.system_prompt)
+    asked = replace(read_generation(fields, own, model.id, request.peer), messages=messages)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
-    asked = GenerateRequest(
-        model=model.id,
-        messages=_with_system_prompt(read_messages(fields), own.system_prompt),
-        max_tokens=read_max_tokens(fields, "max_completion_tokens", "max_tokens", default=own.max_tokens),
-        stop=fields.strings("stop", 16),
-        sampling=sampling,
-        client=request.peer,
-    )
     is_stream, include_usage = read_stream(fields)
     _refuse_what_is_not_there(fields)
-    choices = [replace(asked, sampling=replace(sampling, seed=seed)) for seed in seeds(sampling, n)]
-    return generate(request, app, model, choices, ChatFormat, stream=is_stream, include_usage=include_usage)
+    all_asked = choices(asked, n)
+    return generate(request, app, model, all_asked, ChatFormat, stream=is_stream, include_usage=include_usage)
 
 
 def _refuse_what_is_not_there(fields: Fields) -> None:

@@ -5,11 +5,9 @@ from dataclasses import replace
 from offgrid.api.fields import Fields
 from offgrid.api.generate import generate
 from offgrid.api.models import model_for
-from offgrid.api.sampling import MAX_CHOICES, NO_OPS, read_max_tokens, read_sampling, read_stream, seeds
+from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.wire import TextFormat
-from offgrid.config import ModelSettings
 from offgrid.errors import BadRequest
-from offgrid.types import GenerateRequest
 from offgrid.web.message import Request, Response
 
 MAX_PROMPTS = 64
@@ -17,26 +15,14 @@ MAX_PROMPTS = 64
 
 def create_completion(request: Request, app) -> Response | None:
     fields = Fields(request.json())
-    model = model_for(app, fields, "chat")
-    own = app.config.engine.models.get(model.id, ModelSettings())
-    sampling = read_sampling(fields, own)
-    n = fields.whole("n", 1, MAX_CHOICES, 1)
-    asked = GenerateRequest(
-        model=model.id,
-        max_tokens=read_max_tokens(fields, "max_tokens", default=own.max_tokens),
-        stop=fields.strings("stop", 16),
-        sampling=sampling,
-        client=request.peer,
-    )
+    model, own = model_for(app, fields, "chat")
     prompts = _prompts(fields)
+    asked = read_generation(fields, own, model.id, request.peer)
+    n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
     _refuse_what_is_not_there(fields)
-    choices = [
-        replace(asked, prompt=prompt, sampling=replace(sampling, seed=seed))
-        for prompt in prompts
-        for seed in seeds(sampling, n)
-    ]
-    return generate(request, app, model, choices, TextFormat, stream=is_stream, include_usage=include_usage)
+    all_asked = [choice for prompt in prompts for choice in choices(replace(asked, prompt=prompt), n)]
+    return generate(request, app, model, all_asked, TextFormat, stream=is_stream, include_usage=include_usage)
 
 
 def _refuse_what_is_not_there(fields: Fields) -> None:

@@ -15,7 +15,7 @@ MAX_TEXTS = 2048  # OpenAI's own limit
 
 def create_embeddings(request: Request, app) -> Response:
     fields = Fields(request.json())
-    model = model_for(app, fields, "embedding")
+    model, _ = model_for(app, fields, "embedding")
     texts = _texts(fields)
     encoding = fields.string("encoding_format", "float")
     if encoding not in ("float", "base64"):

@@ -1,6 +1,7 @@
 """GET /v1/models, and which model a request means."""
 
 from offgrid.api.fields import Fields
+from offgrid.config import ModelSettings
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import BadRequest
 from offgrid.web.message import Request, Response
@@ -35,15 +36,13 @@ def _entry(file: ModelFile) -> dict:
     }
 
 
-def model_for(app, fields: Fields, kind: str) -> ModelFile:
-    """The model that a request names, or the default of that kind when it names none."""
+def model_for(app, fields: Fields, kind: str) -> tuple[ModelFile, ModelSettings]:
+    """The model that a request names, or the default of that kind when it names none, and its own settings."""
     name = fields.string("model")
-    if not name:
-        return app.default_model(kind)
-    model = app.catalog.resolve(name)
+    model = app.catalog.resolve(name) if name else app.default_model(kind)
     if model.kind != kind:
         use = USES.get(model.kind)
         hint = f"It answers at {use}." if use else "It cannot be asked for by itself."
         article = "an" if model.kind[0] in "aeiou" else "a"
         raise BadRequest(f"{model.id} is {article} {model.kind} model and was asked for {kind}. {hint}", param="model")
-    return model
+    return model, app.config.engine.models.get(model.id, ModelSettings())

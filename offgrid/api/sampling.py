@@ -1,9 +1,11 @@
 """The fields about generating that chat and text completions share: what is drawn, how long, where it stops."""
 
+from dataclasses import replace
+
 from offgrid.api.fields import Fields
 from offgrid.config import ModelSettings
 from offgrid.errors import BadRequest
-from offgrid.types import Sampling
+from offgrid.types import GenerateRequest, Sampling
 
 MAX_STOPS = 16
 MAX_CHOICES = 16
@@ -23,8 +25,18 @@ NO_OPS = (
 )
 
 
+def read_generation(fields: Fields, own: ModelSettings, model_id: str, client: str) -> GenerateRequest:
+    """All but the text itself; what the request leaves out is the model's own setting, else OffGrid's default."""
+    return GenerateRequest(
+        model=model_id,
+        max_tokens=read_max_tokens(fields, "max_completion_tokens", "max_tokens", default=own.max_tokens),
+        stop=fields.strings("stop", MAX_STOPS),
+        sampling=read_sampling(fields, own),
+        client=client,
+    )
+
+
 def read_sampling(fields: Fields, own: ModelSettings) -> Sampling:
-    """The request's sampling; what it leaves out is the model's own setting, else OffGrid's default."""
     usual = Sampling()
 
     def default(name: str):
@@ -70,6 +82,8 @@ def read_stream(fields: Fields) -> tuple[bool, bool]:
     return is_stream, include_usage
 
 
-def seeds(sampling: Sampling, n: int) -> list[int | None]:
-    """A seed for each of `n` choices: the given one and those after it, so that they differ and can be repeated."""
-    return [None if sampling.seed is None else sampling.seed + i for i in range(n)]
+def choices(asked: GenerateRequest, n: int) -> list[GenerateRequest]:
+    """`n` times the same, with the given seed and those after it, so that they differ and can be repeated."""
+    first = asked.sampling.seed
+    seeds = [None if first is None else first + i for i in range(n)]
+    return [replace(asked, sampling=replace(asked.sampling, seed=seed)) for seed in seeds]

@@ -1,6 +1,7 @@
 """What a loaded model does with each frame from the router: chat models generate, embedding models embed.
 
-A service has `loop` (what the model's thread runs), `facts` (for the router, once) and `take(message)`.
+A service has `loop` (what the model's thread runs), `facts` (for the router, once) and `take(message)`, which the main
+thread calls.
 Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, {"op": "embed", "id", "texts"},
 {"op": "cancel", "id"}, {"op": "threads", "n"}.
 """
@@ -17,11 +18,12 @@ from offgrid.worker.pace import Pace
 from offgrid.worker.prefix_cache import PrefixCache
 from offgrid.worker.prepare import Preparer, Refused
 from offgrid.worker.scheduler import Scheduler
+from offgrid.worker.sequence import Sequence
 from offgrid.worker.template import ChatTemplate
 from offgrid.worker.text import without_accents
 
 
-def load(message: dict, channel: Channel) -> "ChatService | EmbeddingService":
+def load(message: dict, channel: Channel) -> "Service":
     """Load the model that the router's first frame (a ModelSettings) names. Raises LoadFailed."""
     library.set_up()
     settings = ModelSettings(**message)
@@ -30,26 +32,24 @@ def load(message: dict, channel: Channel) -> "ChatService | EmbeddingService":
     return ChatService(Model(settings, n_seq_max=settings.n_parallel + 1), channel)  # and a scratch id
 
 
-class ChatService:
-    def __init__(self, model: Model, channel: Channel):
-        settings = model.settings
-        bos, eos = (model.token_text(token_of(model.vocab)) for token_of in (L.llama_vocab_bos, L.llama_vocab_eos))
-        in_file = L.llama_model_chat_template(model.model, None)
-        template = settings.chat_template or (in_file.decode("utf-8", "replace") if in_file else None)
-        n_limit = min(model.n_ctx, model.n_ctx_train or model.n_ctx)
+class Service:
+    """What both kinds have in common. `op` is the request that a kind takes, `loop` what the model's thread runs."""
+
+    op: str
+    loop: Engine | Embedder
+
+    def __init__(self, model: Model, channel: Channel, n_limit: int):
+        """`n_limit`: the most tokens of one sequence."""
+        self.model = model
         self.channel = channel
-        self.preparer = Preparer(model, ChatTemplate(template, bos=bos, eos=eos), n_limit, bos)
-        kv = KvCache(model, settings.n_parallel, model.n_ctx)
-        cache = PrefixCache(kv, hot_cells=settings.hot_cells, warm_bytes=settings.warm_bytes, can_share=model.can_share)
-        pace = Pace(settings.step_target_ms, model.n_batch)
-        self.loop = Engine(model, Scheduler(settings.n_parallel, kv, cache, pace), channel)
+        self.n_limit = n_limit
         self.facts = {"n_ctx": model.n_ctx, "n_limit": n_limit}
 
     def take(self, message: dict) -> None:
         match message["op"]:
-            case "generate":
+            case self.op:
                 try:
-                    self.loop.submit(self.preparer.sequence(message))
+                    self.loop.submit(self.prepare(message))
                 except Refused as refusal:
                     self.channel.refuse(message["id"], refusal.error)
             case "cancel":
@@ -57,29 +57,42 @@ class ChatService:
             case "threads":
                 self.loop.set_threads(message["n"])
 
+    def prepare(self, message: dict) -> Sequence | EmbedJob:
+        """What the loop is given for a request. Raises Refused."""
+        raise NotImplementedError
 
-class EmbeddingService:
+
+class ChatService(Service):
+    op = "generate"
+
     def __init__(self, model: Model, channel: Channel):
-        self.model = model
-        self.channel = channel
-        self.loop = Embedder(model, channel)
-        self.n_limit = min(model.n_batch, model.n_ctx_train or model.n_batch)
-        self.facts = {"n_ctx": model.n_ctx, "n_limit": self.n_limit}
+        super().__init__(model, channel, min(model.n_ctx, model.n_ctx_train or model.n_ctx))
+        settings = model.settings
+        bos, eos = (model.token_text(token_of(model.vocab)) for token_of in (L.llama_vocab_bos, L.llama_vocab_eos))
+        in_file = L.llama_model_chat_template(model.model, None)
+        template = settings.chat_template or (in_file.decode("utf-8", "replace") if in_file else None)
+        self.preparer = Preparer(model, ChatTemplate(template, bos=bos, eos=eos), self.n_limit, bos)
+        kv = KvCache(model, settings.n_parallel, model.n_ctx)
+        cache = PrefixCache(kv, hot_cells=settings.hot_cells, warm_bytes=settings.warm_bytes, can_share=model.can_share)
+        pace = Pace(settings.step_target_ms, model.n_batch)
+        self.loop = Engine(model, Scheduler(settings.n_parallel, kv, cache, pace), channel)
 
-    def take(self, message: dict) -> None:
-        match message["op"]:
-            case "embed":
-                try:
-                    self.loop.submit(EmbedJob(message["id"], [self._tokens(t) for t in message["texts"]]))
-                except Refused as refusal:
-                    self.channel.refuse(message["id"], refusal.error)
-            case "cancel":
-                self.loop.cancel(message["id"])
-            case "threads":
-                self.loop.set_threads(message["n"])
+    def prepare(self, message: dict) -> Sequence:
+        return self.preparer.sequence(message)
+
+
+class EmbeddingService(Service):
+    op = "embed"
+
+    def __init__(self, model: Model, channel: Channel):
+        # More tokens than a batch, or a position past the trained context, would abort the process.
+        super().__init__(model, channel, min(model.n_batch, model.n_ctx_train or model.n_batch))
+        self.loop = Embedder(model, channel)
+
+    def prepare(self, message: dict) -> EmbedJob:
+        return EmbedJob(message["id"], [self._tokens(text) for text in message["texts"]])
 
     def _tokens(self, text: str) -> list[int]:
-        """Token ids of one text. Raises Refused: too many of them would abort the process, none cannot be pooled."""
         if self.model.settings.strip_accents:
             text = without_accents(text)
         tokens = self.model.tokenize(text, add_special=True, parse_special=False)
