@@ -5,7 +5,7 @@ export PYTHON
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev models run test test-fast test-full test-tools lint bench dist clean
+.PHONY: help setup setup-dev models run test test-fast test-full test-tools lint bench bench-quick dist clean
 
 ## Print this list.
 help:
@@ -52,9 +52,13 @@ lint: setup-dev
 	$(PY) -m ruff format --check
 	$(PY) -m pytest -q tests/test_imports.py
 
-## Measure tokens per second; ARGS="…" goes to bench/loadgen.py.
+## Measure OffGrid beside llama-server, half an hour on a quiet machine, and write docs/benchmarks.md.
 bench: setup
-	$(PY) bench/loadgen.py $(ARGS)
+	$(PY) bench/run.py --out docs $(ARGS)
+
+## The same in small, to see that everything works; ARGS="--only clients" runs a part.
+bench-quick: setup
+	$(PY) bench/run.py --quick $(ARGS)
 
 ## Put the program into one file, dist/offgrid.pyz.
 dist:

@@ -1,0 +1,231 @@
+"""What is measured: one generator function for each scenario, which yields the figures of one round.
+
+A round gives the same texts to both servers, and no text is ever used twice otherwise. Each scenario starts fresh
+servers, so that no figure depends on what ran before, and measures them one after the other, in turns the first.
+"""
+
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import prompts
+from loadgen import Request, Stream, Target
+from servers import LLAMA_SERVER, OFFGRID, RAW, REPO, MeasurementFailed, Settings, raw_figures, running, starting
+
+WIDTHS = (1, 4, 8, 16)  # clients at once
+SHORT_WORDS = 24
+# What a prompt of so many words leaves to compute when the chat template's fixed beginning is cached.
+SHORT_TOKENS = 32
+HEAD_START_S = 0.3  # after which a long prompt is certainly being read
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much work the scenarios are: words and tokens (about one token a word), and seconds."""
+
+    answer_tokens: int = 128
+    brief_tokens: int = 32  # answers where the wait for the first token is what counts
+    prefix_words: int = 640
+    distinct_words: int = 300
+    turnover_tokens: int = 64
+    long_words: int = 4000
+    idle_words: int = 512
+    idle_s: float = 60
+
+
+QUICK = Sizes(16, 8, 160, 60, 8, 600, 64, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """What every scenario needs. `key` differs from run to run, and all texts with it."""
+
+    settings: Settings
+    sizes: Sizes
+    key: str
+
+    def requests(self, key: str, n: int, n_words: int, n_tokens: int, shared_words: int = 0) -> list[Request]:
+        """`n` requests with texts of their own, all beginning with the same `shared_words`."""
+        keys = [f"{self.key} {key} {i}" for i in range(n)]
+        shared = prompts.text(f"{self.key} {key} shared", shared_words)
+        texts = [f"{shared}\n{prompts.text(own, n_words)}".strip() for own in keys]
+        return [Request(text, n_tokens, prompts.seed(own)) for text, own in zip(texts, keys, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The figures of one program in one variant of a scenario, in one round."""
+
+    variant: str
+    program: str
+    figures: dict
+
+
+Scenario = Callable[[Lab, int], Iterator[Finding]]
+
+
+def _in_turn(turn: int) -> tuple[str, str]:
+    return (OFFGRID, LLAMA_SERVER) if turn % 2 == 0 else (LLAMA_SERVER, OFFGRID)
+
+
+def clients(lab: Lab, turn: int) -> Iterator[Finding]:
+    """1, 4, 8 and 16 clients with short prompts of their own."""
+    n_tokens = lab.sizes.answer_tokens
+    with running(_in_turn(turn), lab.settings) as servers:
+        for width in WIDTHS:
+            requests = lab.requests(f"clients {turn} {width}", width, SHORT_WORDS, n_tokens)
+            for server in servers:
+                yield Finding(str(width), server.name, server.load(requests, width))
+            yield Finding(str(width), RAW, raw_figures(lab.settings, SHORT_TOKENS, n_tokens, width))
+
+
+def shared_prefix(lab: Lab, turn: int) -> Iterator[Finding]:
+    """8 clients at once whose prompts begin with the same long text: one that nobody has sent yet, then a known one."""
+    sizes = lab.sizes
+    with running(_in_turn(turn), lab.settings) as servers:
+        for variant in ("cold", "warm"):
+            key = f"shared {turn} {variant}"
+            known_by, *requests = lab.requests(key, 9, SHORT_WORDS // 2, sizes.brief_tokens, sizes.prefix_words)
+            for server in servers:
+                if variant == "warm":
+                    server.load([known_by], n_clients=1)
+                yield Finding(variant, server.name, server.load(requests, n_clients=8))
+
+
+def distinct(lab: Lab, turn: int) -> Iterator[Finding]:
+    """8 clients at once with longer prompts that have nothing in common."""
+    requests = lab.requests(f"distinct {turn}", 8, lab.sizes.distinct_words, lab.sizes.brief_tokens)
+    with running(_in_turn(turn), lab.settings) as servers:
+        for server in servers:
+            yield Finding("8", server.name, server.load(requests, n_clients=8))
+
+
+def turnover(lab: Lab, turn: int) -> Iterator[Finding]:
+    """24 new requests from 8 clients after every slot has served another one, and remembers it."""
+    n_slots, n_tokens = lab.settings.n_parallel, lab.sizes.turnover_tokens
+    earlier = lab.requests(f"turnover {turn} earlier", n_slots, 4 * SHORT_WORDS, n_tokens)
+    requests = lab.requests(f"turnover {turn}", 24, SHORT_WORDS, n_tokens)
+    with running(_in_turn(turn), lab.settings) as servers:
+        for server in servers:
+            server.load(earlier, n_clients=n_slots)
+            yield Finding("24", server.name, server.load(requests, n_clients=8))
+
+
+def long_prompt(lab: Lab, turn: int) -> Iterator[Finding]:
+    """A short prompt, and four running answers, while somebody else's very long prompt is being read."""
+    sizes = lab.sizes
+    # More tokens than they will come to, for they are hung up on; all together must fit the context.
+    streams = lab.requests(f"long {turn} streams", 4, SHORT_WORDS, 700)
+    [long] = lab.requests(f"long {turn}", 1, sizes.long_words, sizes.brief_tokens)
+    [short] = lab.requests(f"long {turn} short", 1, SHORT_WORDS // 2, sizes.brief_tokens)
+    with running(_in_turn(turn), lab.settings) as servers:
+        for server in servers:
+            found = asyncio.run(_beside_long(server.target, streams, long, short))
+            yield Finding("1", server.name, found)
+
+
+async def _beside_long(target: Target, requests: list[Request], long: Request, short: Request) -> dict:
+    """The waits of the short prompt and of the running streams; hangs up on the streams at the end."""
+    streams = [await Stream.send(target, request) for request in requests]
+    while any(stream.n_events < 40 and not stream.has_ended.done() for stream in streams):
+        await asyncio.sleep(0.01)
+    all_run_at = max(stream.answer().token_times[0] for stream in streams)
+    others = [await Stream.send(target, long)]
+    await asyncio.sleep(HEAD_START_S)
+    others.append(await Stream.send(target, short))
+    await asyncio.gather(*(stream.has_ended for stream in others))
+    long_answer, short_answer = (stream.answer() for stream in others)
+    if any(stream.has_ended.done() for stream in streams) or long_answer.error or short_answer.error:
+        raise MeasurementFailed(f"an answer ended too early: {long_answer.error or short_answer.error or streams}")
+    for stream in streams:
+        stream.hang_up()
+    arrivals = [stream.answer().token_times for stream in streams]
+    usual_s = statistics.median(_gaps(arrivals, all_run_at, long_answer.sent_at))
+    meanwhile = _gaps(arrivals, long_answer.sent_at, long_answer.token_times[0])
+    return {
+        "short_ttft_s": round(short_answer.ttft_s, 4),
+        "long_ttft_s": round(long_answer.ttft_s, 4),
+        "usual_gap_s": round(usual_s, 4),
+        "meanwhile_gap_s": round(statistics.median(meanwhile), 4),
+        "gap_max_s": round(max(meanwhile), 4),
+        "gap_max_to_usual": round(max(meanwhile) / usual_s, 2),
+        "long_prompt_tokens": long_answer.prompt_tokens,
+    }
+
+
+def _gaps(arrivals: list[tuple[float, ...]], since: float, until: float) -> list[float]:
+    """The waits between one token and the next, of each stream, that touch the time between `since` and `until`."""
+    pairs = [pair for times in arrivals for pair in itertools.pairwise(times)]
+    return [b - a for a, b in pairs if b > since and a < until]
+
+
+def idle_cache(lab: Lab, turn: int) -> Iterator[Finding]:
+    """Tokens per second with nothing remembered, and with the context full of finished texts of others."""
+    sizes = lab.sizes
+    n_fill = 1 + lab.settings.n_ctx // sizes.idle_words
+    fill = lab.requests(f"idle {turn} fill", n_fill, sizes.idle_words, 1)
+
+    def requests(state: str, width: int) -> list[Request]:
+        return lab.requests(f"idle {turn} {state} {width}", width, SHORT_WORDS, sizes.answer_tokens)
+
+    for name in _in_turn(turn):
+        for width in WIDTHS:
+            with running([name], lab.settings) as [server]:
+                yield Finding(f"{width} empty", name, server.load(requests("empty", width), width))
+        with running([name], lab.settings) as [server]:
+            server.load(fill, n_clients=1)
+            for width in WIDTHS:
+                yield Finding(f"{width} full", name, server.load(requests("full", width), width))
+
+
+def start_up(lab: Lab, turn: int) -> Iterator[Finding]:
+    """From the start of the process to an answered /health, and to the first token of a prompt of 10 tokens."""
+    (REPO / lab.settings.model).read_bytes()  # into the page cache: disks are not compared
+    key = f"{lab.key} start {turn}"
+    request = Request(prompts.text(key, 10), 8, prompts.seed(key), is_chat=False)
+    for name in _in_turn(turn):
+        with starting(name, lab.settings) as server:
+            health_s = server.wait_until_healthy()
+            [answer] = server.ask([request], n_clients=1)
+            first_s = answer.token_times[0] - server.started_at
+            figures = {"health_s": round(health_s, 3), "first_token_s": round(first_s, 3)}
+            yield Finding("1", name, figures | {"prompt_tokens": answer.prompt_tokens})
+
+
+def memory(lab: Lab, turn: int) -> Iterator[Finding]:
+    """Memory of all processes after 8 clients were served, with nothing else running that shares the model's pages."""
+    requests = lab.requests(f"memory {turn}", 8, SHORT_WORDS, lab.sizes.turnover_tokens)
+    for name in _in_turn(turn):
+        with running([name], lab.settings) as [server]:
+            server.load(requests, n_clients=8)
+            yield Finding("8", name, {"pss_mb": round(server.pss_mb(), 1)})
+
+
+def idle_cpu(lab: Lab, turn: int) -> Iterator[Finding]:
+    """Processor time of a server with a loaded model that nobody asks anything."""
+    with running(_in_turn(turn), lab.settings) as servers:
+        time.sleep(1)  # what an answer leaves to tidy up is not idling
+        before = [sum(server.cpu_s()) for server in servers]
+        time.sleep(lab.sizes.idle_s)
+        for server, then in zip(servers, before, strict=True):
+            percent = 100 * (sum(server.cpu_s()) - then) / lab.sizes.idle_s
+            yield Finding("1", server.name, {"cpu_percent": round(percent, 3)})
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.__name__: scenario
+    for scenario in (
+        clients,
+        shared_prefix,
+        distinct,
+        turnover,
+        long_prompt,
+        idle_cache,
+        start_up,
+        memory,
+        idle_cpu,
+    )
+}
