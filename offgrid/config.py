@@ -64,7 +64,7 @@ class EngineSettings:
     load_mode: str = "mmap"
     load_timeout_s: float = 300
     step_target_ms: float = 120
-    cache_hot_tokens: int = 1024
+    cache_hot_tokens: int = 0
     cache_ram_mb: int = 256
     default_model: str = ""  # "" is the first chat model
     default_embedding_model: str = ""

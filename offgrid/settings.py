@@ -235,7 +235,7 @@ SETTINGS = (
     Setting("engine.step_target_ms", number(1, 60_000), "OFFGRID_STEP_TARGET_MS", "--step-target-ms",
             "Length of a step that only reads prompts: less lets newcomers in sooner, more reads them faster.", "ms"),
     Setting("engine.cache_hot_tokens", whole(0, 2**24), "OFFGRID_CACHE_HOT_TOKENS", "--cache-hot-tokens",
-            "Finished prompts and answers kept inside the context, for others to share at once.", "tokens"),
+            "Finished text that stays inside the context, at the cost of slower answers.", "tokens"),
     Setting("engine.cache_ram_mb", whole(0, 2**20), "OFFGRID_CACHE_RAM_MB", "--cache-ram-mb",
             "Memory for saved prompts and answers of a model, at most an eighth of the free RAM; 0 saves none.", "MB"),
     Setting("engine.kv_cache_type", choice("f16", "q8_0", "q4_0"), "OFFGRID_KV_CACHE_TYPE", "--kv-cache-type",

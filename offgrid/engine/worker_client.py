@@ -21,9 +21,6 @@ from offgrid.types import Delta, EmbedRequest, Finish, GenerateRequest, Sink, Us
 
 log = logging.getLogger(__name__)
 
-# OpenMP's threads spin between two graph nodes. Unlimited, two busy workers on two cores collapse to a tenth.
-ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
-
 # The worker's error kinds → the error that the client is told.
 ERRORS: dict[str, Callable[[dict], ApiError]] = {
     "bad_request": lambda e: BadRequest(e["message"], param=e["param"]),
@@ -159,8 +156,7 @@ class WorkerClient:
         reason = ""
         try:
             command = self_command("_worker", str(os.getpid()))
-            environment = {**self_environment(), **ENVIRONMENT}
-            self._child = Child(command, name=self.model_id, log=self._write_log, env=environment)
+            self._child = Child(command, name=self.model_id, log=self._write_log, env=self_environment())
             self._child.send(self._settings)
             self._started.set()
             for message, blob in self._child.frames():

@@ -43,7 +43,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
-            start_new_session=True,
+            process_group=0,
         )
         self._log_thread = threading.Thread(target=self._read_stderr, name=f"log:{name}", daemon=True)
         self._log_thread.start()

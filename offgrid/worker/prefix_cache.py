@@ -58,10 +58,10 @@ class PrefixCache:
         source, n = None, MIN_SHARED - 1
         wait_for, n_wait = None, 0
         for holder, n_common in self._tree.matches(tokens[:-1]):
-            if n_common <= n:
+            if n_common < max(n, MIN_SHARED):
                 break
             n_available = min(n_common, _n_available(holder))
-            if n_available > n:
+            if n_available > n or (n_available == n and _cost(holder) < _cost(source)):
                 source, n = holder, n_available
             if n_common > max(n_available, n_wait):
                 wait_for, n_wait = holder, n_common  # it is computing just that
@@ -215,6 +215,11 @@ class PrefixCache:
         assert sorted([*self._free_ids, *(p.id for p in hot)]) == list(self.kv.holder_ids), "ids are lost"
         assert all(self.kv.length(p.id) == len(p.tokens) for p in hot), "a hot prefix without its cells"
         assert self.n_warm_bytes == sum(p.n_bytes for p in self._prefixes if p.state is not None) <= self.warm_bytes
+
+
+def _cost(holder: Prefix | Sequence | None) -> int:
+    """Tokens that must be moved to share with a holder: none with those in the cells, else the whole saved state."""
+    return len(holder.tokens) if isinstance(holder, Prefix) and holder.state is not None else 0
 
 
 def _n_available(holder: Prefix | Sequence) -> int:
