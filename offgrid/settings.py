@@ -221,7 +221,7 @@ SETTINGS = (
     Setting("engine.default_embedding_model", TEXT, "OFFGRID_DEFAULT_EMBEDDING_MODEL", "--default-embedding-model",
             "The same for embeddings; empty is the first embedding model."),
     Setting("engine.preload", SWITCH, "OFFGRID_PREWARM_MODELS", "--preload",
-            "Load the default models at the start, not with the first request."),
+            "Load the default chat model at the start, not with the first request."),
     Setting("engine.parallel", whole(1, 128), "OFFGRID_PARALLEL", "--parallel",
             "Answers a model writes at the same time; further requests wait."),
     Setting("engine.max_queue", whole(0, 100_000), "OFFGRID_MAX_QUEUE", "--max-queue",

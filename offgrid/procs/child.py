@@ -43,7 +43,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
-            process_group=0,
+            process_group=0,  # a Ctrl-C in the terminal is for the router alone
         )
         self._log_thread = threading.Thread(target=self._read_stderr, name=f"log:{name}", daemon=True)
         self._log_thread.start()
