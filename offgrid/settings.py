@@ -233,7 +233,7 @@ SETTINGS = (
     Setting("engine.batch_size", whole(32, 8192), "OFFGRID_BATCH_SIZE", "--batch-size",
             "Most tokens computed in one step.", "tokens"),
     Setting("engine.step_target_ms", number(1, 60_000), "OFFGRID_STEP_TARGET_MS", "--step-target-ms",
-            "Length of a step that only reads prompts: less lets newcomers in sooner, more reads them faster.", "ms"),
+            "Length of a step that only reads prompts, if 64 tokens are not longer.", "ms"),
     Setting("engine.cache_hot_tokens", whole(0, 2**24), "OFFGRID_CACHE_HOT_TOKENS", "--cache-hot-tokens",
             "Finished text that stays inside the context, at the cost of slower answers.", "tokens"),
     Setting("engine.cache_ram_mb", whole(0, 2**20), "OFFGRID_CACHE_RAM_MB", "--cache-ram-mb",

@@ -1,34 +1,39 @@
 """How many prompt tokens fit into the next step without making running streams stutter.
 
-Pure arithmetic over measured step times. The cost of a step is nearly linear in its prompt tokens, and prefill on a
-CPU is hardly faster in large chunks than in chunks of 32 to 64, so a step is cut by time and not by a fixed number of
-tokens: beside running streams in proportion to their own steps, alone at `target_ms`, after which whoever has come in
-the meantime can join.
+Pure arithmetic over measured step times. llama.cpp's attention on a CPU computes `TILE` rows as one matrix product and
+fewer one by one: prompts were read at 310 tokens/s in steps of 64 rows and at 165 in steps of 16, 32 or 48. So a step
+is whole tiles where time allows: always while more people wait for their first token than for their next one, and
+beside more streams when a tile takes less than `STRETCH` of their own steps; else it is as many single rows as that
+time holds.
 """
 
+TILE = 64  # rows
 STRETCH = 2.8  # a step with prompt tokens takes at most this many times one without, so streams keep flowing
 MIN_CHUNK = 8  # tokens beside running streams; fewer would let a long prompt wait for ever
-MIN_CHUNK_ALONE = 32  # tokens, when no stream is waiting for its next one
-MEASURABLE = 8  # prompt tokens in a step from which its time says something about them
 WEIGHT = 0.3  # of the newest measurement in each moving average
 
 
 class Pace:
-    """Learns the time of a decode-only step for each number of streams, and of one prompt token."""
+    """Learns the time of a step of streams only, for each number of them, of a row in tiles, and of a row alone."""
 
     def __init__(self, target_ms: float, max_tokens: int):
+        """`target_ms`: of a step of prompts only, if a tile is not longer; `max_tokens`: the most rows of a step."""
         self.target_ms = target_ms
         self.max_tokens = max_tokens
-        self.ms_per_prompt_token = 0.0  # 0: nothing measured yet
+        self.tile_row_ms = 0.0  # 0: nothing measured yet
+        self.single_row_ms = 0.0
         self._decode_ms: dict[int, float] = {}  # streams in the step → ms
 
     def observe(self, n_decoding: int, n_prompt_tokens: int, ms: float) -> None:
         """Note a finished step."""
+        n_rows = n_decoding + n_prompt_tokens
         if n_prompt_tokens == 0:
             self._decode_ms[n_decoding] = _blend(self._decode_ms.get(n_decoding, 0.0), ms)
-        elif n_prompt_tokens >= MEASURABLE:
+        elif n_rows >= TILE:
+            self.tile_row_ms = _blend(self.tile_row_ms, ms / n_rows)
+        elif n_prompt_tokens >= MIN_CHUNK:
             rest = max(ms - self.decode_ms(n_decoding), 0.2 * ms)
-            self.ms_per_prompt_token = _blend(self.ms_per_prompt_token, rest / n_prompt_tokens)
+            self.single_row_ms = _blend(self.single_row_ms, rest / n_prompt_tokens)
 
     def decode_ms(self, n_decoding: int) -> float:
         """The expected time of a step of `n_decoding` streams and no prompt, measured for the nearest number."""
@@ -37,14 +42,21 @@ class Pace:
         nearest = min(self._decode_ms, key=lambda n: abs(n - n_decoding))
         return self._decode_ms[nearest]
 
-    def prompt_budget(self, n_decoding: int) -> int:
-        """Prompt tokens for the next step, beside `n_decoding` streams."""
+    def prompt_budget(self, n_decoding: int, n_prompts: int) -> int:
+        """Prompt tokens for the next step: for `n_prompts` prompts, beside `n_decoding` streams."""
         room = self.max_tokens - n_decoding
-        floor = MIN_CHUNK if n_decoding else MIN_CHUNK_ALONE
-        if not self.ms_per_prompt_token:
-            return min(floor, room)
-        time_ms = (STRETCH - 1) * self.decode_ms(n_decoding) if n_decoding else self.target_ms
-        return min(max(int(time_ms / self.ms_per_prompt_token), floor), room)
+        if n_prompts > n_decoding:
+            return min(max(max(self._tiles_in(self.target_ms), 1) * TILE - n_decoding, MIN_CHUNK), room)
+        time_ms = STRETCH * self.decode_ms(n_decoding)
+        if n_tiles := self._tiles_in(time_ms):
+            return min(max(n_tiles * TILE - n_decoding, MIN_CHUNK), room)
+        row_ms = self.single_row_ms or 2 * self.tile_row_ms
+        n_rows = int((time_ms - self.decode_ms(n_decoding)) / row_ms) if row_ms else 0
+        return min(max(n_rows, MIN_CHUNK), room)
+
+    def _tiles_in(self, time_ms: float) -> int:
+        """Whole tiles that are computed in that time; 0 before one was measured."""
+        return int(time_ms / (TILE * self.tile_row_ms)) if self.tile_row_ms else 0
 
 
 def _blend(old: float, new: float) -> float:

@@ -135,9 +135,10 @@ class Scheduler:
 
     def _chunks(self) -> list[Chunk]:
         decoding = [Chunk(s, 1) for s in self.running if s.is_decoding]
-        budget = self.pace.prompt_budget(len(decoding))
+        prefilling = self._shortest_first()
+        budget = self.pace.prompt_budget(len(decoding), len(prefilling))
         prompts = []
-        for sequence in self._shortest_first():
+        for sequence in prefilling:
             if budget <= 0:
                 break
             prompts.append(Chunk(sequence, min(sequence.n_pending, budget)))
