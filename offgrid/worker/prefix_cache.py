@@ -35,7 +35,6 @@ class Match:
     source: Prefix | Sequence | None
     n: int
     wait_for: Sequence | None = None
-    n_wait: int = 0  # tokens that it would then have in common with it
 
 
 class PrefixCache:
@@ -69,7 +68,7 @@ class PrefixCache:
             n = 0
         if n_wait - n < MIN_WORTH:
             wait_for = None
-        return Match(source, n, wait_for, n_wait)
+        return Match(source, n, wait_for)
 
     def open(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence that has just got its slot what it shares, and let others share with it from now on."""
