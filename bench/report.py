@@ -166,6 +166,7 @@ SECTIONS = (
         Row("short prompt: time to first token (s)", "1", "short_ttft_s"),
         Row("long prompt: time to first token (s)", "1", "long_ttft_s"),
         Row("running answers: usual gap before (s)", "1", "usual_gap_s", 3),
+        Row("running answers: usual gap after (s)", "1", "usual_gap_after_s", 3),
         Row("running answers: median gap meanwhile (s)", "1", "meanwhile_gap_s", 3),
         Row("running answers: longest gap meanwhile (s)", "1", "gap_max_s", 3),
         Row("longest gap ÷ usual gap", "1", "gap_max_to_usual", 1),
@@ -198,9 +199,8 @@ METHOD = """\
 - Rounds: {rounds}. In each, both servers get the same prompts, which nobody has seen before, one server after the other
   and in turns the first; every scenario begins with fresh servers. A figure is the median of the rounds, a ratio the
   median of each round's ratio.
-- Not equal: each server keeps its own defaults for what the command lines do not say. OffGrid starts its worker with
-  `GOMP_SPINCOUNT=1000`, llama-server waits as OpenMP does by itself and falls far behind when other programs want the
-  processor: measure on a quiet machine only. llama-server may keep up to 8 GiB of prompts in host memory.
+- Not equal: each server keeps its own defaults for what the command lines do not say. llama-server may keep up to 8 GiB
+  of prompts in host memory. Both fall far behind when other programs want the processor: measure on a quiet machine.
 - The limit of llama.cpp counts the reading of prompts of 32 tokens, about what the servers have to read of a short
   prompt beyond the cached beginning of the chat template. The rows "without reading the prompts" leave that out.
 - A token arrives when its bytes reach the client, which runs on the same machine.
