@@ -10,7 +10,7 @@ from engine_bench import CollectingChannel
 from offgrid.types import Sampling
 from offgrid.worker import library
 from offgrid.worker.engine import Engine
-from offgrid.worker.kv_cache import KvCache
+from offgrid.worker.kv_cache import KvCache, State
 from offgrid.worker.library import L
 from offgrid.worker.model import Model, ModelSettings
 from offgrid.worker.pace import Pace
@@ -103,11 +103,11 @@ def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path
     kv.extended(0, len(tokens))
     holder = kv.holder_ids[-1]
     kv.copy(0, holder, len(tokens))
-    state, n_bytes = kv.save(holder, 10**9)
+    state = kv.save(holder, len(tokens), 10**9)
     kv.drop(0)
     kv.drop(holder)
-    assert n_bytes == len(state) > 0
-    assert kv.restore(1, state, len(tokens), 40)
+    assert state.n_bytes == len(state.data) > 0
+    assert kv.restore(1, state, 40)
     rest = Sequence(1, [*tokens[:40], 65, 66], 42, 100, None, TextAssembler(), slot=1, n_computed=40)
     rows = model.decode([Chunk(rest, 2)])
     assert np.abs(logits_of(model, rows[0]) - fresh_logits(reference, rest.tokens)).max() < TOLERANCE
@@ -116,7 +116,7 @@ def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path
 def test_a_state_of_another_kind_of_cache_is_refused_and_leaves_nothing_behind(path):
     model = load(path, 512, 2)
     kv = KvCache(model, 2, model.n_ctx)
-    assert not kv.restore(1, np.zeros(500, np.uint8), 10, 10)
+    assert not kv.restore(1, State(0, 10, bytes(500), 500), 10)
     assert kv.n_used == 0
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from offgrid.config import EngineSettings, ModelSettings
 from offgrid.engine import memory
@@ -41,9 +42,10 @@ class _Crashes:
 
 
 class Pool:
-    def __init__(self, settings: EngineSettings, write_log: Callable[[str, str], None]):
-        """`write_log(model_id, line)` takes what the workers print."""
+    def __init__(self, settings: EngineSettings, write_log: Callable[[str, str], None], cache_dir: Path):
+        """`write_log(model_id, line)` takes what the workers print; in `cache_dir` they may keep prompts."""
         self.settings = settings
+        self.cache_dir = cache_dir
         self.n_threads = settings.threads or len(os.sched_getaffinity(0))
         self._write_log = write_log
         self._workers: dict[str, WorkerClient] = {}  # kind → its worker
@@ -168,6 +170,8 @@ class Pool:
             "step_target_ms": self.settings.step_target_ms,
             "hot_cells": self.settings.cache_hot_tokens,
             "warm_bytes": min(self.settings.cache_ram_mb * 1_000_000, available // 8),
+            "cache_dir": str(self.cache_dir),
+            "cold_bytes": self.settings.cache_disk_mb * 1_000_000,
             "chat_template": own.chat_template,
             "strip_accents": model.info.strips_accents,
         }
