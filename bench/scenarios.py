@@ -7,9 +7,11 @@ servers, so that no figure depends on what ran before, and measures them one aft
 import asyncio
 import itertools
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import prompts
 from loadgen import Request, Stream, Target
@@ -20,6 +22,8 @@ SHORT_WORDS = 24
 # What a prompt of so many words leaves to compute when the chat template's fixed beginning is cached.
 SHORT_TOKENS = 32
 ALONE_TOKENS = 40  # of each running answer before and after, from which its usual gap is known
+SAVED_WORDS = 300  # a shorter common beginning is not written to disk
+FILE_PATIENCE_S = 30
 HEAD_START_S = 0.3  # after which a long prompt is certainly being read
 
 
@@ -94,6 +98,29 @@ def shared_prefix(lab: Lab, turn: int) -> Iterator[Finding]:
                 if variant == "warm":
                     server.load([known_by], n_clients=1)
                 yield Finding(variant, server.name, server.load(requests, n_clients=8))
+
+
+def restart(lab: Lab, turn: int) -> Iterator[Finding]:
+    """A prompt whose long beginning two others had before the server was started again; and computed by a new one."""
+    n_words = max(lab.sizes.prefix_words, SAVED_WORDS)
+    requests = lab.requests(f"restart {turn}", 3, SHORT_WORDS // 2, lab.sizes.brief_tokens, n_words)
+    with tempfile.TemporaryDirectory(prefix="offgrid-bench-") as folder:
+        known, new = Path(folder) / "known", Path(folder) / "new"
+        with running([OFFGRID], lab.settings, known) as [server]:
+            server.load(requests[:2], n_clients=1)
+            _wait_for_file(known / "cache")
+        variants = [("known", known), ("computed", new)]
+        for variant, data_dir in variants if turn % 2 == 0 else reversed(variants):
+            with running([OFFGRID], lab.settings, data_dir) as [server]:
+                yield Finding(variant, OFFGRID, server.load(requests[2:], n_clients=1))
+
+
+def _wait_for_file(folder: Path) -> None:
+    deadline = time.monotonic() + FILE_PATIENCE_S
+    while not list(folder.glob("*.prefix")):
+        if time.monotonic() > deadline:
+            raise MeasurementFailed("OffGrid did not save the shared beginning of two prompts")
+        time.sleep(0.05)
 
 
 def distinct(lab: Lab, turn: int) -> Iterator[Finding]:
@@ -237,6 +264,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         clients,
         shared_prefix,
+        restart,
         distinct,
         turnover,
         long_prompt,

@@ -42,6 +42,8 @@ class CollectingChannel:
 
 
 class Bench:
+    sampling = Sampling()
+
     def __init__(
         self,
         *,
@@ -63,18 +65,21 @@ class Bench:
     def submit(self, prompt: str, max_tokens: int = 20, *, stop: tuple[str, ...] = (), client: str = "") -> int:
         """Hand in a request; returns its id."""
         self.n_submitted += 1
-        tokens = list(prompt.encode())
+        tokens = self.tokens(prompt)
         sequence = Sequence(
             id=self.n_submitted,
             tokens=tokens,
             n_prompt=len(tokens),
             n_limit=min(len(tokens) + max_tokens, self.model.n_ctx),
-            sampler=self.model.sampler(Sampling(), tokens, max_tokens),
+            sampler=self.model.sampler(self.sampling, tokens, max_tokens),
             text=TextAssembler(stop),
             client=client,
         )
         self.intake.submit(sequence)
         return self.n_submitted
+
+    def tokens(self, prompt: str) -> list[int]:
+        return list(prompt.encode())
 
     def step(self) -> None:
         """One step of the loop."""

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+import tiny_memories
 import tiny_models
 from engine_bench import CollectingChannel
 
@@ -92,6 +93,11 @@ def run_random(path, seed: int, n_steps: int) -> int:
 
 def test_shared_and_restored_prefixes_give_the_logits_of_a_fresh_context(path):
     assert run_random(path, seed=1, n_steps=2000) > 2000
+
+
+@pytest.mark.parametrize("kind", tiny_memories.MODELS)
+def test_so_do_those_of_a_memory_that_cannot_be_cut(tmp_path, kind):
+    assert run_random(tiny_memories.MODELS[kind](tmp_path / "m.gguf"), seed=2, n_steps=1000) > 1000
 
 
 def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path):

@@ -27,6 +27,9 @@ MIN_SHARED = 8  # tokens; less is not worth a memory call
 MIN_WORTH = 32  # tokens that must be new in a prefix for it to be saved, or to be waited for
 MIN_TRUNK = 256  # tokens; a shorter beginning of several prompts is computed again sooner than it is worth a file
 MIN_BRANCH = 64  # tokens that a trunk must have more than another one below it
+# Two prompts may begin their own parts alike by chance ("Who", "Where"). Where a state cannot be cut afterwards, it is
+# saved at a multiple of so many tokens, to serve the third one too.
+STRIDE = 32
 
 
 @dataclass(eq=False, slots=True)
@@ -34,7 +37,7 @@ class Prefix:
     """A cached prefix; `id` while it is hot, `state` while it is warm, never both."""
 
     tokens: list[int]
-    n_prompt: int  # so many of them were somebody's prompt, the others its answer
+    n_prompt: int  # so many tokens the prompt had that it was computed for, the others are its answer
     id: int | None = None
     state: State | None = None
     is_trunk: bool = False
@@ -149,10 +152,12 @@ class PrefixCache:
             self._tree.remove(sequence)
         tokens = sequence.tokens[: sequence.n_computed]
         if self._is_whole:
-            self._snap(sequence, is_trunk=False)
+            self._save_beginning(sequence, len(tokens), is_trunk=False)
         elif len(tokens) >= MIN_SHARED:
             if n := self._trunk_length(sequence):
-                self._add_trunk(sequence, n)
+                self._save_beginning(sequence, n, is_trunk=True)
+            if self.kv.device.shortest_cut(n := sequence.n_prompt - 1) > 0:
+                self._save_beginning(sequence, n, is_trunk=False)
             if self._is_new(tokens):
                 self._keep(sequence, tokens)
         self.kv.drop(sequence.slot)
@@ -193,16 +198,19 @@ class PrefixCache:
                 n_kept = max(n_kept, self._n_available(holder, n_common))
             elif n_trunk < n_common < len(holder.tokens) and not _goes_on_from(sequence, holder, n_common):
                 n_trunk = n_common
+        n_trunk -= n_trunk % STRIDE if self._is_windowed else 0
         return n_trunk if n_trunk - n_kept >= MIN_BRANCH else 0
 
-    def _add_trunk(self, sequence: Sequence, n: int) -> None:
-        if not self.kv.can_cut(sequence.slot, n):
+    def _save_beginning(self, sequence: Sequence, n: int, *, is_trunk: bool) -> None:
+        """Make the first `n` tokens of a sequence a warm prefix."""
+        tokens = sequence.tokens[:n]
+        if n < MIN_SHARED or not self.kv.can_cut(sequence.slot, n) or not (is_trunk or self._is_new(tokens)):
             return
         state = self.kv.save(sequence.slot, n, self.warm_bytes // 2)
         if state is not None:
-            trunk = Prefix(sequence.tokens[:n], n, state=state, is_trunk=True)
-            self._store(trunk)
-            self._add_warm(trunk)
+            prefix = Prefix(tokens, sequence.n_prompt, state=state, is_trunk=is_trunk)
+            self._store(prefix)
+            self._add_warm(prefix)
 
     def _store(self, prefix: Prefix) -> None:
         """Have a trunk written to its file, unless it is."""
@@ -222,7 +230,7 @@ class PrefixCache:
         stops, n_last = [], sequence.n_computed
         prompt = sequence.tokens[: sequence.n_prompt - 1]
         _, n_branch = next(self._tree.matches(prompt), (None, 0))
-        for n in (n_branch, len(prompt)):
+        for n in (n_branch - n_branch % STRIDE, len(prompt)):
             if n - n_last >= MIN_WORTH:
                 stops.append(n)
                 n_last = n
@@ -231,17 +239,7 @@ class PrefixCache:
     def stopped(self, sequence: Sequence) -> None:
         """Save the state of a sequence that has reached one of its stops."""
         n = sequence.stops.pop(0)
-        self._snap(sequence, is_trunk=n < sequence.n_prompt - 1)
-
-    def _snap(self, sequence: Sequence, *, is_trunk: bool) -> None:
-        tokens = sequence.tokens[: sequence.n_computed]
-        if len(tokens) < MIN_SHARED or not self._is_new(tokens):
-            return
-        state = self.kv.save(sequence.slot, len(tokens), self.warm_bytes // 2)
-        if state is not None:
-            prefix = Prefix(tokens, min(sequence.n_prompt, len(tokens)), state=state, is_trunk=is_trunk)
-            self._store(prefix)
-            self._add_warm(prefix)
+        self._save_beginning(sequence, n, is_trunk=n < sequence.n_prompt - 1)
 
     # --- room ---
 
