@@ -99,10 +99,11 @@ class PrefixCache:
         if isinstance(holder, Prefix) and holder.state is not None:
             is_long_enough = n_common >= self.kv.device.shortest_cut(len(holder.tokens))
             return n_common if is_long_enough else 0
-        id, n = (
-            (holder.slot, min(n_common, holder.n_computed)) if isinstance(holder, Sequence) else (holder.id, n_common)
-        )
-        return n if not self._is_windowed or self.kv.can_cut(id, n) else 0
+        is_running = isinstance(holder, Sequence)
+        n = min(n_common, holder.n_computed) if is_running else n_common
+        if self._is_windowed and not self.kv.can_cut(holder.slot if is_running else holder.id, n):
+            return 0
+        return n
 
     def open(self, sequence: Sequence, match: Match) -> None:
         """Give a sequence that has just got its slot what it shares, and let others share with it from now on."""
@@ -124,9 +125,8 @@ class PrefixCache:
         if source.id is not None:
             self.kv.copy(source.id, sequence.slot, match.n)
             return True
-        if (
-            not self.make_room(source.state.n_cells) or source not in self._tree
-        ):  # making room can push out this very one
+        has_room = self.make_room(source.state.n_cells)
+        if not has_room or source not in self._tree:  # making room can push out this very one
             return False
         if self.kv.restore(sequence.slot, source.state, match.n):
             self._store(source)
