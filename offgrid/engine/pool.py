@@ -42,8 +42,8 @@ class _Crashes:
 
 
 class Pool:
-    def __init__(self, settings: EngineSettings, write_log: Callable[[str, str], None], cache_dir: Path):
-        """`write_log(model_id, line)` takes what the workers print; in `cache_dir` they may keep prompts."""
+    def __init__(self, settings: EngineSettings, write_log: Callable[[str, str], None], cache_dir: Path | None = None):
+        """`write_log(model_id, line)` takes what the workers print; `cache_dir`: where they keep prompts, if at all."""
         self.settings = settings
         self.cache_dir = cache_dir
         self.n_threads = settings.threads or len(os.sched_getaffinity(0))
@@ -170,8 +170,8 @@ class Pool:
             "step_target_ms": self.settings.step_target_ms,
             "hot_cells": self.settings.cache_hot_tokens,
             "warm_bytes": min(self.settings.cache_ram_mb * 1_000_000, available // 8),
-            "cache_dir": str(self.cache_dir),
-            "cold_bytes": self.settings.cache_disk_mb * 1_000_000,
+            "cache_dir": str(self.cache_dir or ""),
+            "cold_bytes": self.settings.cache_disk_mb * 1_000_000 if self.cache_dir else 0,
             "chat_template": own.chat_template,
             "strip_accents": model.info.strips_accents,
         }
