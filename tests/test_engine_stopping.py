@@ -97,7 +97,6 @@ def test_twenty_starts_and_stops_leave_no_file_thread_or_child(endless_models, t
     for _ in range(20):
         cycle()
     wait_until(lambda: held() == baseline)
-    assert baseline[2] == []
 
 
 def test_a_stopped_server_leaves_the_loggers_as_it_found_them(tmp_path):
