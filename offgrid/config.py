@@ -39,6 +39,7 @@ class ModelSettings:
 
     ctx_size: int | None = None
     threads: int | None = None
+    speculation: str | None = None
     chat_template: str | None = None  # the Jinja text itself, also when the yaml named a file
     system_prompt: str | None = None
     temperature: float | None = None
@@ -61,6 +62,7 @@ class EngineSettings:
     batch_size: int = 512
     kv_cache_type: str = "f16"
     flash_attention: str = "auto"
+    speculation: str = "auto"
     load_mode: str = "mmap"
     load_timeout_s: float = 300
     step_target_ms: float = 120

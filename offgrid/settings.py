@@ -55,7 +55,7 @@ def number(low: float, high: float) -> Kind:
 
 def choice(*options: str) -> Kind:
     def check(value):
-        if "on" in options and type(value) is bool:  # YAML 1.1 reads a bare on/off as true/false
+        if {"on", "off"} & set(options) and type(value) is bool:  # YAML 1.1 reads a bare on/off as true/false
             value = "on" if value else "off"
         _need(value in options)
         return value
@@ -165,6 +165,7 @@ NAMES = _list_of(_text, "names")
 ALIASES = Kind("a mapping of other names to model ids", _aliases)
 SECONDS = number(0.01, 86400)
 LOAD_MODE = choice("auto", "none", "mmap", "mlock", "mmap+mlock", "direct")
+SPECULATION = choice("auto", "off")
 CONTEXT = whole(256, 2**24, or_zero=True)
 
 
@@ -244,6 +245,8 @@ SETTINGS = (
             "Precision of the context's memory; q8_0 halves it, q4_0 quarters it."),
     Setting("engine.flash_attention", choice("auto", "on", "off"), "OFFGRID_FLASH_ATTENTION", "--flash-attention",
             "Faster attention; auto asks the model."),
+    Setting("engine.speculation", SPECULATION, "OFFGRID_SPECULATION", "--speculation",
+            "Write text that repeats earlier text faster; auto does so where it was measured to pay."),
     Setting("engine.load_mode", LOAD_MODE, "OFFGRID_LOAD_MODE", "--load-mode",
             "How a model file is read: mmap shares memory, none copies, mlock never swaps, direct skips the cache."),
     Setting("engine.load_timeout_s", SECONDS, "OFFGRID_MODEL_LOAD_TIMEOUT", "--load-timeout-s",
@@ -269,6 +272,7 @@ SETTINGS = (
 MODEL_SETTINGS = (
     Setting("ctx_size", whole(256, 2**24), "", "", "Context shared by all running answers of this model.", "tokens"),
     Setting("threads", whole(1, 1024), "", "", "CPU threads for this model, at most."),
+    Setting("speculation", SPECULATION, "", "", "Whether this model writes text that repeats earlier text faster."),
     Setting("chat_template", TEXT, "", "", "Jinja text, or the path of a file with it; replaces the model's own."),
     Setting("system_prompt", TEXT, "", "", "Put first when a chat brings no system message of its own."),
     Setting("temperature", number(0, 2), "", "", "For requests that do not say; 0 always takes the likeliest token."),

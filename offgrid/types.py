@@ -58,6 +58,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Drafted:
+    """How many tokens were computed on a guess, and how many of them became part of the text."""
+
+    n: int = 0
+    n_accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The normal end of a generation. `reason` is "stop" or "length"; times are in milliseconds."""
 
@@ -65,6 +73,7 @@ class Finish:
     usage: Usage
     prompt_ms: float = 0.0
     predicted_ms: float = 0.0
+    drafted: Drafted = Drafted()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
 """A work bench for the engine's loop: a fake model, a channel that collects, and requests by hand."""
 
+import random
+from dataclasses import replace
+
 from running import wait_until
 
 from offgrid.types import Finish, Sampling
+from offgrid.worker.draft import Drafter
 from offgrid.worker.engine import Engine
 from offgrid.worker.fake import FakeModel
 from offgrid.worker.intake import Intake
@@ -12,6 +16,7 @@ from offgrid.worker.prefix_cache import PrefixCache
 from offgrid.worker.prefix_files import PrefixFiles
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.sequence import Sequence
+from offgrid.worker.speculation import Speculation
 from offgrid.worker.text import TextAssembler
 
 
@@ -41,6 +46,21 @@ class CollectingChannel:
         pass
 
 
+class EagerSpeculation(Speculation):
+    """Drafts for whoever has a guess, as many tokens as a dice says: what pays depends on the machine's clock."""
+
+    def __init__(self, max_rows: int, seed: int = 0):
+        super().__init__(max_rows, Pace(120, max_rows))
+        self._dice = random.Random(seed)
+
+    def lengths(self, chances, most, room) -> list[int]:
+        found = []
+        for chance, n_most in zip(chances, most, strict=True):
+            found.append(self._dice.randint(0, min(n_most, room)) if chance else 0)
+            room -= found[-1]
+        return found
+
+
 class Bench:
     sampling = Sampling()
 
@@ -52,17 +72,26 @@ class Bench:
         hot_cells: int = 1024,
         warm_bytes: int = 1_000_000,
         files: PrefixFiles | None = None,
+        speculation: Speculation | None = None,
     ):
         self.model = model or FakeModel()
         self.channel = CollectingChannel()
         self.kv = KvCache(self.model, n_slots, self.model.n_ctx)
         self.cache = PrefixCache(self.kv, hot_cells=hot_cells, warm_bytes=warm_bytes, files=files)
-        self.scheduler = Scheduler(n_slots, self.kv, self.cache, Pace(120, self.model.n_batch))
+        self.scheduler = Scheduler(n_slots, self.kv, self.cache, Pace(120, self.model.n_batch), speculation)
         self.engine = Engine(self.model, self.scheduler, self.channel)
         self.intake = Intake(files, self.cache, self.engine) if files else self.engine
         self.n_submitted = 0
 
-    def submit(self, prompt: str, max_tokens: int = 20, *, stop: tuple[str, ...] = (), client: str = "") -> int:
+    def submit(
+        self,
+        prompt: str,
+        max_tokens: int = 20,
+        *,
+        stop: tuple[str, ...] = (),
+        client: str = "",
+        seed: int | None = None,
+    ) -> int:
         """Hand in a request; returns its id."""
         self.n_submitted += 1
         tokens = self.tokens(prompt)
@@ -71,9 +100,10 @@ class Bench:
             tokens=tokens,
             n_prompt=len(tokens),
             n_limit=min(len(tokens) + max_tokens, self.model.n_ctx),
-            sampler=self.model.sampler(self.sampling, tokens, max_tokens),
+            sampler=self.model.sampler(replace(self.sampling, seed=seed), tokens, max_tokens),
             text=TextAssembler(stop),
             client=client,
+            drafter=Drafter(tokens) if self.scheduler.speculation else None,
         )
         self.intake.submit(sequence)
         return self.n_submitted

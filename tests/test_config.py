@@ -152,6 +152,12 @@ def test_a_bare_on_in_the_file_is_the_word_on():
     assert config.load({}, {}).engine.flash_attention == "on"
 
 
+def test_a_bare_off_in_the_file_is_the_word_off_where_there_is_no_on():
+    write_yaml("engine: {speculation: off}\nmodels: {tiny: {speculation: off}}")
+    engine = config.load({}, {}).engine
+    assert (engine.speculation, engine.models["tiny"].speculation) == ("off", "off")
+
+
 def test_a_url_in_the_host_variable_is_explained_and_a_flag_overrules_it():
     environ = {"OFFGRID_HOST": "http://192.168.1.5:11611"}
     message = refusal(environ=environ)

@@ -1,12 +1,13 @@
 """The engine on a real tiny model: whatever was shared, saved, parked or cut, its logits are a fresh context's."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny_memories
 import tiny_models
-from engine_bench import CollectingChannel
+from engine_bench import CollectingChannel, EagerSpeculation
 
 from offgrid.types import Sampling
 from offgrid.worker import library
@@ -18,6 +19,7 @@ from offgrid.worker.pace import Pace
 from offgrid.worker.prefix_cache import PrefixCache
 from offgrid.worker.scheduler import Chunk, Scheduler
 from offgrid.worker.sequence import Sequence
+from offgrid.worker.service import ChatService
 from offgrid.worker.text import TextAssembler
 
 # Flash attention and a 16-bit cache round by where the cells lie; a wrong cell changes logits by whole units.
@@ -30,8 +32,8 @@ def path(tmp_path_factory):
     return tiny_models.chat_model(tmp_path_factory.mktemp("tiny") / "chat.gguf", eos_bias=3.0)
 
 
-def load(path, n_ctx: int, n_slots: int) -> Model:
-    settings = ModelSettings(str(path), "chat", n_ctx, n_slots, n_threads=1, n_batch=64)
+def load(path, n_ctx: int, n_slots: int, **more) -> Model:
+    settings = ModelSettings(str(path), "chat", n_ctx, n_slots, n_threads=1, n_batch=64, **more)
     return Model(settings, n_seq_max=n_slots + 1)
 
 
@@ -61,8 +63,34 @@ class CheckedModel(Model):
         self.n_checked += 1
 
 
-def run_random(path, seed: int, n_steps: int) -> int:
-    """Random submits and cancels on a small pool; returns how many rows were compared."""
+class KnowingDrafter:
+    """Guesses the tokens that a sequence had when it ran without drafts, one in ten of them wrongly."""
+
+    chance = 1.0
+    n_matched = 20
+
+    def __init__(self, tokens: list[int], known: list[int], seed: int):
+        self._tokens = tokens
+        self._known = known
+        self._dice = random.Random(seed)
+
+    @property
+    def has_guess(self) -> bool:
+        return len(self._tokens) < len(self._known)
+
+    def advance(self) -> None:
+        pass
+
+    def guess(self, n: int) -> tuple[int, ...]:
+        right = self._known[len(self._tokens) : len(self._tokens) + n]
+        return tuple(token if self._dice.random() < 0.9 else 32 for token in right)
+
+
+def run_random(path, seed: int, n_steps: int, known: dict[int, list[int]] | None = None) -> tuple[int, dict]:
+    """Random submits and cancels on a small pool; returns how many rows were compared, and the sequences by id.
+
+    With drafts when the tokens of each sequence are `known`.
+    """
     draw = random.Random(seed)
     n_slots, n_ctx = 4, 768
     model = CheckedModel(
@@ -71,16 +99,20 @@ def run_random(path, seed: int, n_steps: int) -> int:
     model.reference = load(path, 512, 1)
     kv = KvCache(model, n_slots, model.n_ctx)
     cache = PrefixCache(kv, hot_cells=150, warm_bytes=1_000_000)
-    engine = Engine(model, Scheduler(n_slots, kv, cache, Pace(120, model.n_batch)), CollectingChannel())
+    speculation = EagerSpeculation(max_rows=64, seed=seed) if known else None
+    engine = Engine(model, Scheduler(n_slots, kv, cache, Pace(120, model.n_batch), speculation), CollectingChannel())
     check_and_go_on = engine._next_token
     engine._next_token = lambda sequence, row: (model.check(sequence, row), check_and_go_on(sequence, row))
     stems = [[draw.randrange(32, 127) for _ in range(120)] for _ in range(3)]
+    sequences = {}
     for id in range(n_steps):
         if draw.random() < 0.12:
             prompt = draw.choice(stems)[: draw.randint(1, 120)] + [draw.randrange(32, 127) for _ in range(8)]
             n_max = draw.randint(1, 80)
             sampler = model.sampler(Sampling(temperature=1.0, seed=id), prompt, n_max)
             sequence = Sequence(id, prompt, len(prompt), len(prompt) + n_max, sampler, TextAssembler())
+            sequence.drafter = KnowingDrafter(prompt, known[id], seed) if known else None
+            sequences[id] = sequence
             engine.submit(sequence)
         elif draw.random() < 0.03:
             engine.cancel(draw.randrange(id + 1))
@@ -88,11 +120,56 @@ def run_random(path, seed: int, n_steps: int) -> int:
         engine.scheduler.check_integrity()
         if engine.scheduler.is_idle:
             engine.scheduler.rest()
-    return model.n_checked
+    return model.n_checked, sequences
 
 
 def test_shared_and_restored_prefixes_give_the_logits_of_a_fresh_context(path):
-    assert run_random(path, seed=1, n_steps=2000) > 2000
+    n_checked, _ = run_random(path, seed=1, n_steps=2000)
+    assert n_checked > 2000
+
+
+def test_every_row_of_a_draft_has_the_logits_of_a_fresh_context(path):
+    _, plain = run_random(path, seed=2, n_steps=1000)
+    n_checked, drafted = run_random(path, 2, 1000, {id: sequence.tokens for id, sequence in plain.items()})
+    assert n_checked > 1000
+    assert sum(sequence.n_accepted for sequence in drafted.values()) > 500
+    assert any(sequence.n_accepted < sequence.n_drafted for sequence in drafted.values())
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(temperature=0.8, seed=5)])
+@pytest.mark.parametrize("penalties", [{}, {"repeat_penalty": 1.2, "frequency_penalty": 0.5}])
+def test_a_text_is_the_same_with_drafts_and_without(path, sampling, penalties):
+    def run(known: list[int] | None) -> Sequence:
+        model = load(path, 512, 1, flash_attention="off")  # which rounds one row and several differently
+        kv = KvCache(model, 1, model.n_ctx)
+        scheduler = Scheduler(1, kv, PrefixCache(kv, hot_cells=0, warm_bytes=0), Pace(120, model.n_batch))
+        scheduler.speculation = EagerSpeculation(max_rows=64) if known else None
+        engine = Engine(model, scheduler, CollectingChannel())
+        prompt = model.tokenize("again and again and again ", add_special=True, parse_special=True)
+        sampler = model.sampler(replace(sampling, ignore_eos=True, **penalties), prompt, 200)
+        sequence = Sequence(1, prompt, len(prompt), len(prompt) + 200, sampler, TextAssembler())
+        sequence.drafter = KnowingDrafter(prompt, known, seed=1) if known else None
+        engine.submit(sequence)
+        engine.step()
+        while not scheduler.is_idle:
+            engine.step()
+        return sequence
+
+    plain = run(None)
+    drafted = run(plain.tokens)
+    assert drafted.tokens == plain.tokens
+    assert drafted.n_drafted > drafted.n_accepted > 80
+
+
+def test_a_model_whose_memory_cannot_be_cut_never_drafts(tmp_path, path):
+    for file, can_draft in ((path, True), (tiny_memories.mamba(tmp_path / "recurrent.gguf"), False)):
+        settings = ModelSettings(str(file), "chat", 512, 2, n_threads=1, n_batch=64)
+        service = ChatService(Model(settings, n_seq_max=3), CollectingChannel())
+        request = {"id": 1, "messages": None, "prompt": "a", "max_tokens": 1, "stop": (), "sampling": {}, "client": ""}
+        sequence = service.prepare(request)
+        assert (service.loop.scheduler.speculation is not None) == can_draft
+        assert (sequence.drafter is not None) == can_draft
+        sequence.sampler.close()
 
 
 @pytest.mark.parametrize("kind", tiny_memories.MODELS)

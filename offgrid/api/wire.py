@@ -34,7 +34,7 @@ def usage_body(usages: list[Usage]) -> dict:
 def timings_body(end: Finish) -> dict:
     """How fast it went, under llama-server's names. Milliseconds, and tokens per second."""
     n_prompt, n_predicted = end.usage.prompt_tokens - end.usage.cached_tokens, end.usage.completion_tokens
-    return {
+    timings = {
         "cache_n": end.usage.cached_tokens,
         "prompt_n": n_prompt,
         "prompt_ms": round(end.prompt_ms, 3),
@@ -45,6 +45,9 @@ def timings_body(end: Finish) -> dict:
         "predicted_per_token_ms": round(end.predicted_ms / max(n_predicted, 1), 3),
         "predicted_per_second": _per_second(n_predicted, end.predicted_ms),
     }
+    if end.drafted.n:  # else llama-server leaves them out too
+        timings |= {"draft_n": end.drafted.n, "draft_n_accepted": end.drafted.n_accepted}
+    return timings
 
 
 def _per_second(n: int, ms: float) -> float:

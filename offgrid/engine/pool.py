@@ -172,6 +172,7 @@ class Pool:
             "warm_bytes": min(self.settings.cache_ram_mb * 1_000_000, available // 8),
             "cache_dir": str(self.cache_dir or ""),
             "cold_bytes": self.settings.cache_disk_mb * 1_000_000 if self.cache_dir else 0,
+            "speculation": own.speculation or self.settings.speculation,
             "chat_template": own.chat_template,
             "strip_accents": model.info.strips_accents,
         }

@@ -17,7 +17,7 @@ from offgrid.errors import ApiError, BadRequest, ContextLengthExceeded, EngineCr
 from offgrid.procs.child import Child, ChildGone
 from offgrid.procs.command import self_command, self_environment
 from offgrid.procs.frames import BrokenFrame
-from offgrid.types import Delta, EmbedRequest, Finish, GenerateRequest, Sink, Usage, Vectors
+from offgrid.types import Delta, Drafted, EmbedRequest, Finish, GenerateRequest, Sink, Usage, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +175,8 @@ class WorkerClient:
             case "step":
                 for id, text in message["d"]:
                     self._deliver(id, Delta(text))
-                for id, reason, usage, prompt_ms, predicted_ms in message["f"]:
-                    self._close(id, Finish(reason, Usage(*usage), prompt_ms, predicted_ms))
+                for id, reason, usage, prompt_ms, predicted_ms, drafted in message["f"]:
+                    self._close(id, Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted)))
                 for id, error in message["e"]:
                     self._close(id, ERRORS[error["kind"]](error))
             case "vectors":

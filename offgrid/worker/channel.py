@@ -3,7 +3,7 @@
 Message kinds, worker → router (the router's reader is `engine/worker_client.py`; change both together):
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
-  {"op": "step", "d": [[id, text]…], "f": [[id, reason, usage, prompt_ms, predicted_ms]…], "e": [[id, error]…]}
+  {"op": "step", "d": [[id, text]…], "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted]…], "e": [[id, error]…]}
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
 """
@@ -29,11 +29,14 @@ class Channel:
         self._errors: list = []
 
     def delta(self, id: int, text: str) -> None:
+        if self._deltas and self._deltas[-1][0] == id:  # several tokens of one sequence in a step are one text
+            text = self._deltas.pop()[1] + text
         self._deltas.append((id, text))
 
     def finish(self, id: int, end: Finish) -> None:
         usage = (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
-        self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms))
+        drafted = (end.drafted.n, end.drafted.n_accepted)
+        self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms, drafted))
 
     def error(self, id: int, error: dict) -> None:
         self._errors.append((id, error))

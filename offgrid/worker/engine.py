@@ -7,7 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 
-from offgrid.types import Finish
+from offgrid.types import Drafted, Finish
 from offgrid.worker.channel import Channel
 from offgrid.worker.scheduler import Chunk, Scheduler
 from offgrid.worker.sequence import Sequence
@@ -71,10 +71,16 @@ class Engine:
         rows = self.model.decode(chunks)
         self._computing = frozenset()
         if rows is not None:
-            n_decoding = sum(c.sequence.is_decoding for c in chunks)
-            n_prompt_tokens = sum(c.n for c in chunks) - n_decoding
-            self.scheduler.pace.observe(n_decoding, n_prompt_tokens, 1e3 * (time.monotonic() - started))
+            self._observe(chunks, 1e3 * (time.monotonic() - started))
         return rows
+
+    def _observe(self, chunks: list[Chunk], ms: float) -> None:
+        pace, n_drafted = self.scheduler.pace, sum(len(c.draft) for c in chunks)
+        if n_drafted:
+            self.scheduler.speculation.observe(len(chunks), n_drafted, ms)
+            return
+        n_decoding = sum(c.sequence.is_decoding for c in chunks)
+        pace.observe(n_decoding, sum(c.n for c in chunks) - n_decoding, ms)
 
     def _advance(self, chunks: list[Chunk], rows: list[int]) -> None:
         """Take the step into the books, and choose the next token of every sequence that is complete so far."""
@@ -84,6 +90,24 @@ class Engine:
             self.scheduler.computed(chunk)
             if wants_token:
                 self._next_token(sequence, row)
+            if chunk.draft:
+                self._check_draft(chunk, row)
+
+    def _check_draft(self, chunk: Chunk, row: int) -> None:
+        """Sample one token more for every drafted token that the sampler chose anyway, in the order of the text.
+
+        Nothing is accepted ahead: the sampler, with whatever it remembers (penalties, its dice, one day a grammar), is
+        asked for each token of the text once, and never about a draft.
+        """
+        sequence = chunk.sequence
+        for drafted in chunk.draft:
+            if sequence.slot is None or sequence.tokens[-1] != drafted:
+                break
+            self.scheduler.accepted(sequence)
+            row += 1
+            self._next_token(sequence, row)
+        if sequence.slot is not None:  # else it has ended, and all its cells are free
+            self.scheduler.forget_rejected(sequence)
 
     def _next_token(self, sequence: Sequence, row: int) -> None:
         if not sequence.n_generated and not self.model.is_finite(row):
@@ -93,6 +117,8 @@ class Engine:
             return
         token = self.model.sample(sequence.sampler, row)
         sequence.tokens.append(token)
+        if sequence.drafter is not None:
+            sequence.drafter.advance()
         sequence.first_token = sequence.first_token or time.monotonic()
         is_end = self.model.is_eog(token)
         if not is_end and (text := sequence.text.push(self.model.piece(token))):
@@ -108,7 +134,8 @@ class Engine:
         now = time.monotonic()
         prompt_ms = 1e3 * (sequence.first_token - sequence.first_step)
         predicted_ms = 1e3 * (now - sequence.first_token)
-        self.channel.finish(sequence.id, Finish(reason, sequence.usage, prompt_ms, predicted_ms))
+        drafted = Drafted(sequence.n_drafted, sequence.n_accepted)
+        self.channel.finish(sequence.id, Finish(reason, sequence.usage, prompt_ms, predicted_ms, drafted))
         self._remove(sequence)
 
     def _drop(self, id: int) -> None:

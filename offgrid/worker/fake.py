@@ -6,6 +6,7 @@ for the sequence, so a wrong cell gives a wrong text: `FakeModel.expected` says 
 one whose memory cannot be cut, and then raises when that is tried.
 """
 
+import random
 import struct
 import zlib
 from dataclasses import dataclass
@@ -26,11 +27,15 @@ class Cell:
 
 
 class FakeSampler:
-    """Counts that it is closed exactly once."""
+    """Counts that it is closed exactly once. With a seed each token depends on a draw of its own as well."""
 
     def __init__(self, sampling: Sampling):
         self.sampling = sampling
         self.is_closed = False
+        self._draw = None if sampling.seed is None else random.Random(sampling.seed)
+
+    def draw(self) -> int:
+        return self._draw.randrange(1000) if self._draw else 0
 
     def close(self) -> None:
         assert not self.is_closed, "a sampler was closed twice"
@@ -46,14 +51,17 @@ class FakeModel:
         one_in_n_ends: int = 40,
         is_whole: bool = False,
         n_window: int = 0,
+        copies: float = 0.0,
     ):
         """`one_in_n_ends`: how rare the end of a text is; 0 is never. `is_whole` as recurrent models are; `n_window`
-        tokens are seen by some of its layers, 0: all by all."""
+        tokens are seen by some of its layers, 0: all by all. `copies`: the share of tokens that are what followed
+        earlier, when the text before was the same."""
         self.is_whole = is_whole
         self.n_window = n_window
         self.n_ctx = n_ctx
         self.n_batch = n_batch
         self.one_in_n_ends = one_in_n_ends
+        self.copies = copies
         self.memory: dict[int, dict[int, Cell]] = {}  # sequence id → position → cell, in the order of positions
         self._n_cells_made = 0
         self.n_threads = 0
@@ -82,23 +90,26 @@ class FakeModel:
 
     def decode(self, chunks: list[Chunk]) -> list[int] | None:
         self.n_decodes += 1
-        assert 0 < sum(c.n for c in chunks) <= self.n_batch, "a step is empty or larger than the batch"
+        assert 0 < sum(c.n_rows for c in chunks) <= self.n_batch, "a step is empty or larger than the batch"
         if self.abort_next:
             self.abort_next = False
             return None
-        self._rows, rows = {}, []
+        self._rows, rows, n_rows = {}, [], 0
         for chunk in chunks:
             sequence = chunk.sequence
             held = self.memory.setdefault(sequence.slot, {})
             start, end = sequence.n_computed, sequence.n_computed + chunk.n
             assert list(held) == list(range(start)), f"a gap: {len(held)} cells, {start} in the books"
             assert self.can_cut(sequence.slot, start), "cells that a sliding window sees are not there"
-            for position in range(start, end):
-                held[position] = self._cell(sequence.tokens[position])
-            self.n_computed += chunk.n
-            rows.append(len(rows))
+            for position, token in enumerate([*sequence.tokens[start:end], *chunk.draft], start):
+                held[position] = self._cell(token)
+            self.n_computed += chunk.n_rows
+            rows.append(n_rows + chunk.n - 1)
             if chunk.needs_logits:
-                self._rows[rows[-1]] = [cell.token for cell in held.values()]
+                tokens = [cell.token for cell in held.values()]
+                for i in range(len(chunk.draft) + 1):
+                    self._rows[rows[-1] + i] = tokens[: len(tokens) - len(chunk.draft) + i]
+            n_rows += chunk.n_rows
         assert self.n_used <= self.n_ctx, f"{self.n_used} cells of {self.n_ctx}"
         return rows
 
@@ -107,7 +118,8 @@ class FakeModel:
 
     def sample(self, sampler: FakeSampler, row: int) -> int:
         assert not sampler.is_closed, "a closed sampler was asked"
-        return self.next_token(self._rows[row])  # KeyError: a row without logits, which would abort llama.cpp
+        tokens = self._rows[row]  # KeyError: a row without logits, which would abort llama.cpp
+        return self.next_token(tokens, sampler.draw())
 
     # --- memory ---
 
@@ -159,17 +171,21 @@ class FakeModel:
 
     # --- what the tests compare with ---
 
-    def next_token(self, tokens: list[int]) -> int:
-        number = zlib.crc32(bytes(t % 256 for t in tokens))
+    def next_token(self, tokens: list[int], draw: int = 0) -> int:
+        text = bytes(t % 256 for t in tokens)
+        number = zlib.crc32(text, draw)
         if self.one_in_n_ends and number % self.one_in_n_ends == 0:
             return EOS
+        if number // 64 % 1000 < 1000 * self.copies and (place := text.rfind(text[-2:], 0, -1)) >= 0:
+            return tokens[place + 2]
         return LETTERS[number // 64 % len(LETTERS)]
 
-    def expected(self, prompt: str, max_tokens: int) -> str:
+    def expected(self, prompt: str, max_tokens: int, seed: int | None = None) -> str:
         """The text that a sequence used alone would give."""
         tokens = list(prompt.encode())
         text = b""
-        while len(text) < max_tokens and (token := self.next_token(tokens)) != EOS:
+        sampler = FakeSampler(Sampling(seed=seed))
+        while len(text) < max_tokens and (token := self.next_token(tokens, sampler.draw())) != EOS:
             tokens.append(token)
             text += bytes([token])
         return text.decode()

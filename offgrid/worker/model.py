@@ -48,6 +48,7 @@ class ModelSettings:
     cache_dir: str = ""  # where prefixes are kept that survive a restart
     cold_bytes: int = 0  # their files together; 0: none
     chat_template: str | None = None  # instead of the one in the file
+    speculation: str = "auto"  # or "off"
     strip_accents: bool = False  # texts reach the tokenizer without accents: see `text.without_accents`
 
 
@@ -61,6 +62,7 @@ class Model:
         self.n_ctx_train = L.llama_model_n_ctx_train(self.model)
         self.n_embd = L.llama_model_n_embd_out(self.model)
         self.n_batch = settings.n_batch
+        self.n_outputs_max = self.n_batch if embeddings else max(n_seq_max, 64)  # rows with logits in a step
         self._make_context(settings, n_seq_max, embeddings)
         self.n_ctx = L.llama_n_ctx(self.ctx)
         self.memory = L.llama_get_memory(self.ctx)  # None for encoders, which keep none; memory calls on it do nothing
@@ -72,7 +74,7 @@ class Model:
         self.eog_tokens = [t for t in range(self.n_vocab) if L.llama_vocab_is_eog(self.vocab, t)]
         self._is_eog = frozenset(self.eog_tokens)
         self._pieces: dict[int, bytes] = {}
-        self._batch = _Batch(self.n_batch, self.n_ctx, flag_all=embeddings)
+        self._batch = _Batch(self.n_batch, self.n_outputs_max, self.n_ctx, flag_all=embeddings)
 
     def _load_weights(self, settings: ModelSettings) -> None:
         params = library.set_fields(L.llama_model_default_params(), load_mode=settings.load_mode, n_gpu_layers=0)
@@ -89,7 +91,7 @@ class Model:
             n_batch=settings.n_batch,
             n_ubatch=settings.n_batch,
             n_seq_max=n_seq_max,
-            n_outputs_max=settings.n_batch if embeddings else max(n_seq_max, 64),
+            n_outputs_max=self.n_outputs_max,
             n_threads=settings.n_threads,
             n_threads_batch=settings.n_threads,
             flash_attn_type=FLASH_ATTENTION[settings.flash_attention],
@@ -158,8 +160,9 @@ class Model:
     def decode(self, chunks: list[Chunk]) -> list[int] | None:
         """Compute all chunks in one step.
 
-        Returns, for each chunk, the row of its last token (its logits are there if it `needs_logits`), or None when
-        `abort` cut the step short; the memory is then as it was before. Raises DecodeFailed.
+        Returns, for each chunk, the row of its last token (its logits are there if it `needs_logits`; the rows of its
+        draft follow), or None when `abort` cut the step short; the memory is then as it was before. Raises
+        DecodeFailed.
         """
         batch, rows = self._batch.fill(chunks)
         self._abort_flag[0] = b"\0"
@@ -235,9 +238,11 @@ class Model:
 class _Batch:
     """llama.cpp's batch arrays, written through numpy: 2 µs for 512 tokens where ctypes attributes take 283 µs."""
 
-    def __init__(self, n_max: int, n_ctx: int, *, flag_all: bool):
-        """`flag_all`: every row is an output, as pooling over a text wants it; else a complete chunk's last row."""
+    def __init__(self, n_max: int, n_outputs_max: int, n_ctx: int, *, flag_all: bool):
+        """`flag_all`: every row is an output, as pooling over a text wants it; else a complete chunk's last row and
+        its draft. At most `n_outputs_max`: one more would end the process."""
         self._flag_all = flag_all
+        self._n_outputs_max = n_outputs_max
         self._batch = L.llama_batch_init(n_max, 0, 1)
         self._token = np.ctypeslib.as_array(self._batch.token, (n_max,))  # (n_max,) int32, and so the others
         self._pos = np.ctypeslib.as_array(self._batch.pos, (n_max,))
@@ -252,17 +257,19 @@ class _Batch:
     def fill(self, chunks: list[Chunk]):
         """(batch, row of each chunk's last token). The chunks together must not exceed n_max."""
         n, rows = 0, []
-        assert sum(c.n for c in chunks) <= len(self._seq), "a step is larger than the batch"
+        assert sum(c.n_rows for c in chunks) <= len(self._seq), "a step is larger than the batch"
         for chunk in chunks:
-            sequence, end = chunk.sequence, n + chunk.n
-            start = sequence.n_computed
-            self._token[n:end] = sequence.tokens[start : start + chunk.n]
-            self._pos[n:end] = self._positions[start : start + chunk.n]
+            sequence, end = chunk.sequence, n + chunk.n_rows
+            start, last = sequence.n_computed, n + chunk.n - 1
+            self._token[n : last + 1] = sequence.tokens[start : start + chunk.n]
+            self._token[last + 1 : end] = chunk.draft
+            self._pos[n:end] = self._positions[start : start + chunk.n_rows]
             self._seq[n:end] = sequence.slot
-            self._logits[n:end] = self._flag_all
-            self._logits[end - 1] = chunk.needs_logits
-            rows.append(end - 1)
+            self._logits[n:last] = self._flag_all
+            self._logits[last:end] = chunk.needs_logits
+            rows.append(last)
             n = end
+        assert self._logits[:n].sum() <= self._n_outputs_max, "a step has too many rows with logits"
         self._batch.n_tokens = n
         return self._batch, rows
 

@@ -6,6 +6,7 @@ Runs on the worker's main thread, beside the model's thread, so that a long prom
 import time
 
 from offgrid.types import Sampling
+from offgrid.worker.draft import Drafter
 from offgrid.worker.model import Model
 from offgrid.worker.sequence import Sequence
 from offgrid.worker.template import ChatTemplate, TemplateRefused
@@ -21,12 +22,13 @@ class Refused(Exception):
 
 
 class Preparer:
-    def __init__(self, model: Model, template: ChatTemplate, n_limit: int, bos: str = ""):
+    def __init__(self, model: Model, template: ChatTemplate, n_limit: int, bos: str = "", *, can_draft: bool = False):
         """`n_limit`: the most tokens of one sequence, prompt and answer together."""
         self.model = model
         self.template = template
         self.n_limit = n_limit
         self._bos = bos
+        self._can_draft = can_draft
 
     def sequence(self, request: dict) -> Sequence:
         """A Sequence ready to be scheduled. Raises Refused."""
@@ -47,6 +49,7 @@ class Preparer:
             sampler=self.model.sampler(sampling, tokens, n_limit - len(tokens)),
             text=TextAssembler(tuple(request["stop"])),
             client=request["client"],
+            drafter=Drafter(tokens) if self._can_draft else None,
             arrived=time.monotonic(),
         )
 

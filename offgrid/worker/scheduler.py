@@ -7,12 +7,13 @@ are those of running sequences and cached prefixes, never more than there are.
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from offgrid.worker.kv_cache import KvCache
 from offgrid.worker.pace import Pace
 from offgrid.worker.prefix_cache import Match, PrefixCache
 from offgrid.worker.sequence import Sequence
+from offgrid.worker.speculation import Speculation
 
 # Cells kept for the answer of a request at admission. Not the whole max_tokens: most answers end earlier, and a
 # sequence that does run out of cells is parked and goes on later rather than failing.
@@ -24,22 +25,34 @@ AGEING = 300  # tokens a second, about what such a machine computes
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """`n` tokens of `sequence` to compute in this step, from `sequence.n_computed` on."""
+    """`n` tokens of `sequence` to compute in this step, from `sequence.n_computed` on.
+
+    `draft`: tokens that may follow them, computed along; the logits of each are wanted, as those of the last of `n`.
+    """
 
     sequence: Sequence
     n: int
+    draft: tuple[int, ...] = ()
 
     @property
     def needs_logits(self) -> bool:
         return self.n == self.sequence.n_pending
 
+    @property
+    def n_rows(self) -> int:
+        return self.n + len(self.draft)
+
 
 class Scheduler:
-    def __init__(self, n_slots: int, kv: KvCache, cache: PrefixCache, pace: Pace):
+    def __init__(
+        self, n_slots: int, kv: KvCache, cache: PrefixCache, pace: Pace, speculation: Speculation | None = None
+    ):
+        """With `speculation` every sequence must have a drafter; None: nothing is drafted."""
         self.n_slots = n_slots
         self.kv = kv
         self.cache = cache
         self.pace = pace
+        self.speculation = speculation
         self.waiting: list[Sequence] = []  # in the order of arrival
         self.running: list[Sequence] = []  # in the order of admission
         self._free_slots = list(range(n_slots - 1, -1, -1))
@@ -63,11 +76,22 @@ class Scheduler:
             self._release(sequence)
 
     def computed(self, chunk: Chunk) -> None:
-        """Take a computed chunk into the books."""
+        """Take a computed chunk into the books; of its draft, nothing yet."""
         self.kv.extended(chunk.sequence.slot, chunk.n)
         chunk.sequence.n_computed += chunk.n
+        chunk.sequence.n_drafted += len(chunk.draft)
         if chunk.sequence.stops and not chunk.sequence.n_to_stop:
             self.cache.stopped(chunk.sequence)
+
+    def accepted(self, sequence: Sequence) -> None:
+        """Take the next drafted token of a sequence into the books: it is the one that was sampled."""
+        self.kv.extended(sequence.slot, 1)
+        sequence.n_computed += 1
+        sequence.n_accepted += 1
+
+    def forget_rejected(self, sequence: Sequence) -> None:
+        """Free the cells of what was drafted and not accepted."""
+        self.kv.keep(sequence.slot, sequence.n_computed)
 
     def plan(self) -> list[Chunk]:
         """The next step, at least one token of it.
@@ -77,7 +101,7 @@ class Scheduler:
         self._admit_who_can()
         while not self.cache.make_room(_n_tokens(chunks := self._chunks())):
             self._park()
-        return chunks
+        return self._with_drafts(chunks)
 
     # --- who runs ---
 
@@ -153,6 +177,16 @@ class Scheduler:
             now = time.monotonic()
             prefilling.sort(key=lambda s: s.n_pending - AGEING * (now - s.arrived))
         return prefilling
+
+    def _with_drafts(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Let streams compute guesses along, in cells that are free anyway: nobody is parked or evicted for them.
+
+        Not beside prompts: such a step is as long as streams can bear already.
+        """
+        if self.speculation is None or not all(chunk.sequence.is_decoding for chunk in chunks):
+            return chunks
+        drafts = self.speculation.drafts([c.sequence for c in chunks], self.kv.n_free - len(chunks))
+        return [replace(c, draft=draft) if draft else c for c, draft in zip(chunks, drafts, strict=True)]
 
     def rest(self) -> None:
         """Tidy up; called when nothing runs."""

@@ -6,6 +6,7 @@ Derived state is derived: whether it prefills or decodes follows from `tokens` a
 from dataclasses import dataclass, field
 
 from offgrid.types import Usage
+from offgrid.worker.draft import Drafter
 from offgrid.worker.text import TextAssembler
 
 
@@ -18,6 +19,7 @@ class Sequence:
     sampler: object  # a sampling.Sampler
     text: TextAssembler
     client: str = ""
+    drafter: Drafter | None = None  # None: nothing is drafted for it
     slot: int | None = None  # the sequence id in the KV cache while it runs
     n_computed: int = 0  # tokens whose KV cells exist
     n_cached: int = 0  # prompt tokens that came from the cache
@@ -25,6 +27,8 @@ class Sequence:
     arrived: float = 0.0  # seconds, monotonic
     first_step: float = field(default=0.0)  # when its prefill began
     first_token: float = field(default=0.0)
+    n_drafted: int = 0  # tokens computed on a guess
+    n_accepted: int = 0  # of these, how many the sampler chose
 
     @property
     def n_pending(self) -> int:

@@ -25,6 +25,7 @@ from offgrid.worker.prefix_files import PrefixFiles
 from offgrid.worker.prepare import Preparer, Refused
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.sequence import Sequence
+from offgrid.worker.speculation import Speculation
 from offgrid.worker.template import ChatTemplate
 from offgrid.worker.text import without_accents
 
@@ -83,12 +84,16 @@ class ChatService(Service):
         bos, eos = (model.token_text(token_of(model.vocab)) for token_of in (L.llama_vocab_bos, L.llama_vocab_eos))
         in_file = L.llama_model_chat_template(model.model, None)
         template = settings.chat_template or (in_file.decode("utf-8", "replace") if in_file else None)
-        self.preparer = Preparer(model, ChatTemplate(template, bos=bos, eos=eos), self.n_limit, bos)
+        # A memory that cannot be cut could not forget what was drafted in vain.
+        can_draft = settings.speculation == "auto" and not model.is_whole
+        chat_template = ChatTemplate(template, bos=bos, eos=eos)
+        self.preparer = Preparer(model, chat_template, self.n_limit, bos, can_draft=can_draft)
         kv = KvCache(model, settings.n_parallel, model.n_ctx)
         files = _prefix_files(model)
         cache = PrefixCache(kv, hot_cells=settings.hot_cells, warm_bytes=settings.warm_bytes, files=files)
         pace = Pace(settings.step_target_ms, model.n_batch)
-        self.loop = Engine(model, Scheduler(settings.n_parallel, kv, cache, pace), channel)
+        speculation = Speculation(min(model.n_batch, model.n_outputs_max), pace) if can_draft else None
+        self.loop = Engine(model, Scheduler(settings.n_parallel, kv, cache, pace, speculation), channel)
         self.intake = Intake(files, cache, self.loop) if files else self.loop
 
     def prepare(self, message: dict) -> Sequence:
