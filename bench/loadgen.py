@@ -42,6 +42,7 @@ class Request:
     max_tokens: int
     seed: int
     is_chat: bool = True  # else the text goes to /v1/completions, without the chat template's own words
+    temperature: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,19 @@ class Answer:
     cached_tokens: int
     completion_tokens: int
     error: str | None
+    n_drafted: int = 0  # tokens computed on a guess, as `timings` says
+    n_accepted: int = 0
 
     @property
     def ttft_s(self) -> float:
         """Time to first token; to the end, where no token had text of its own."""
         return min(self.token_times, default=self.ended_at) - self.sent_at
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Of its own, after the first token; 0 when all came at once."""
+        writing_s = self.ended_at - self.sent_at - self.ttft_s
+        return (self.completion_tokens - 1) / writing_s if writing_s > 0 else 0.0
 
     @property
     def gaps_s(self) -> list[float]:
@@ -111,9 +120,10 @@ def _message(target: Target, request: Request) -> bytes:
     else:
         resource, content = "completions", {"prompt": request.text}
     # Everything that shapes the draw is said, so that no server's defaults make its work lighter.
-    sampling = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": request.seed, "ignore_eos": True}
+    sampling = {"temperature": request.temperature, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": request.seed}
     streaming = {"stream": True, "stream_options": {"include_usage": True}}
-    fields = {"model": target.model, "max_tokens": request.max_tokens, **content, **sampling, **streaming}
+    fixed = {"model": target.model, "max_tokens": request.max_tokens, "ignore_eos": True}
+    fields = {**fixed, **content, **sampling, **streaming}
     body = json.dumps(fields).encode()
     head = [
         f"POST {target.path}/v1/{resource} HTTP/1.1",
@@ -146,7 +156,7 @@ def read_answer(sent_at: float, pieces: list[tuple[float, bytes]]) -> Answer:
     raw = b"".join(data for _, data in pieces)
     head, _, rest = raw.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1].decode() if head.startswith(b"HTTP/") else "no status"
-    texts, usage, error, is_done, times = [], {}, None, False, []
+    texts, usage, timings, error, is_done, times = [], {}, {}, None, False, []
     for arrived_at, data in _events(pieces, len(head) + 4, b"transfer-encoding: chunked" in head.lower()):
         if data == b"[DONE]":
             is_done = True
@@ -154,6 +164,7 @@ def read_answer(sent_at: float, pieces: list[tuple[float, bytes]]) -> Answer:
         event = json.loads(data)
         error = event.get("error") or error
         usage = event.get("usage") or usage
+        timings = event.get("timings") or timings
         if text := "".join(_text(choice) for choice in event.get("choices", ())):
             texts.append(text)
             times.append(arrived_at)
@@ -170,6 +181,8 @@ def read_answer(sent_at: float, pieces: list[tuple[float, bytes]]) -> Answer:
         (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
         usage.get("completion_tokens", 0),
         str(error) if error else None,
+        timings.get("draft_n", 0),
+        timings.get("draft_n_accepted", 0),
     )
 
 
@@ -222,12 +235,15 @@ def figures(answers: list[Answer]) -> dict:
         "wall_s": round(wall_s, 3),
         "tokens": n_tokens,
         "tokens_per_s": round(n_tokens / wall_s, 2),
+        "answer_tokens_per_s": round(statistics.median(a.tokens_per_s for a in complete), 2),
         "ttft_s": round(statistics.median(a.ttft_s for a in complete), 4),
         "ttft_max_s": round(max(a.ttft_s for a in complete), 4),
         "gap_s": round(statistics.median(gaps_s), 4),
         "gap_max_s": round(max(gaps_s), 4),
         "prompt_tokens": round(statistics.median(a.prompt_tokens for a in complete)),
         "cached_tokens": round(statistics.median(a.cached_tokens for a in complete)),
+        "drafted": sum(a.n_drafted for a in complete),
+        "accepted": sum(a.n_accepted for a in complete),
     }
 
 

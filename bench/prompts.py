@@ -3,6 +3,7 @@
 Every word is common enough to be one token in usual vocabularies: the number of words is about the number of tokens.
 """
 
+import json
 import random
 
 WORDS = """
@@ -20,6 +21,16 @@ repair measure count hide borrow trade plant cook clean paint mend guard visit w
 def text(key: str, n_words: int) -> str:
     """`n_words` words; the same key always gives the same text."""
     return " ".join(random.Random(key).choices(WORDS, k=n_words))
+
+
+def table(key: str, n_rows: int) -> str:
+    """JSON with `n_rows` objects of about 25 tokens each; the same key always gives the same table."""
+    draw = random.Random(key)
+    rows = [
+        {"id": i, "name": draw.choice(WORDS), "place": draw.choice(WORDS), "points": draw.randrange(100)}
+        for i in range(1, n_rows + 1)
+    ]
+    return "[\n  " + ",\n  ".join(map(json.dumps, rows)) + "\n]"
 
 
 def seed(key: str) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import chart
 
 DATA, PAGE, CHART = "benchmarks.json", "benchmarks.md", "benchmarks.svg"
-OURS, THEIRS, RAW = "OffGrid", "llama-server", "llama.cpp"
+OURS, THEIRS, RAW, PLAIN = "OffGrid", "llama-server", "llama.cpp", "OffGrid without speculation"
 WIDTHS = (1, 4, 8, 16)
 
 
@@ -84,6 +84,11 @@ def _after_restart(run: Run) -> float | None:
     return run.ratio(*(("restart", variant, OURS, "ttft_s") for variant in ("known", "computed")))
 
 
+def _speculation_gain(variant: str) -> Callable[[Run], float | None]:
+    figure = "answer_tokens_per_s" if variant == "copy" else "tokens_per_s"
+    return lambda run: run.lead("copying", variant, figure, PLAIN)
+
+
 TARGETS = (
     *(Target(f"tokens/s ÷ {THEIRS}'s, {_clients}", _least, False, _speed_over(THEIRS, _width))
       for _width, _clients, _least in ((1, "1 client", 1.0), (4, "4", 1.05), (8, "8", 1.05), (16, "16", 1.05))),
@@ -105,6 +110,12 @@ TARGETS = (
     Target("start → `/health`", 0.3, True, lambda run: run.median("start_up", "1", OURS, "health_s"), " s"),
     Target("start → first token", 1.5, True, lambda run: run.median("start_up", "1", OURS, "first_token_s"), " s"),
     Target(f"memory ÷ {THEIRS}'s", 1.15, True, lambda run: run.lead("memory", "8", "pss_mb")),
+    *(Target(f"{_text}: tokens/s with speculation ÷ without", _least, False, _speculation_gain(_variant))
+      for _text, _variant, _least in (
+          ("copying a table", "copy", 1.25),
+          ("text without repeats, 1 client", "free 1", 0.97),
+          ("text without repeats, 8 clients", "free 8", 0.97),
+      )),
     Target("processor while idle, of one core", 0.5, True,
            lambda run: run.median("idle_cpu", "1", OURS, "cpu_percent"), " %"),
 )  # fmt: skip
@@ -126,20 +137,19 @@ class Section:
     scenario: str
     rows: tuple[Row, ...]
     programs: tuple[str, ...] = (OURS, THEIRS)
+    over: str = THEIRS  # the program that OffGrid is compared with
 
     def lines(self, run: Run) -> list[str]:
-        head = [f"## {self.title}", ""]
-        if self.scenario not in run.about["scenarios"]:  # newer than the run
-            return [*head, "Not measured in this run.", ""]
-        head += [run.about["scenarios"][self.scenario], ""]
+        about = run.about["scenarios"].get(self.scenario)  # none in a run from before the scenario was written
+        head = [f"## {self.title}", "", *([about, ""] if about else [])]
         table = [self._cells(run, row) for row in self.rows]
         if not any(cell != "–" for row in table for cell in row[1:]):
             return [*head, "Not measured in this run.", ""]
-        return [*head, *_table(["", *self.programs, f"{OURS} ÷ {THEIRS}"], table), ""]
+        return [*head, *_table(["", *self.programs, f"{OURS} ÷ {self.over}"], table), ""]
 
     def _cells(self, run: Run, row: Row) -> list[str]:
         values = [run.median(self.scenario, row.variant, program, row.figure) for program in self.programs]
-        ratio = run.lead(self.scenario, row.variant, row.figure)
+        ratio = run.lead(self.scenario, row.variant, row.figure, self.over)
         return [row.text, *(_number(value, row.n_digits) for value in values), _number(ratio, 2)]
 
 
@@ -196,6 +206,16 @@ SECTIONS = (
     )),
     Section("Memory", "memory", (Row("all processes, PSS (MB)", "8", "pss_mb", 0),)),
     Section("Doing nothing", "idle_cpu", (Row("of one core (%)", "1", "cpu_percent", 3),)),
+    Section("Text that repeats itself", "copying", (
+        Row("copying a table: tokens/s after the first", "copy", "answer_tokens_per_s", 1),
+        Row("the same, reading the prompt included", "copy", "tokens_per_s", 1),
+        Row("tokens drafted", "copy", "drafted", 0),
+        Row("of these accepted", "copy", "accepted", 0),
+        Row("text without repeats, 1 client: tokens/s", "free 1", "tokens_per_s", 1),
+        Row("tokens drafted", "free 1", "drafted", 0),
+        Row("text without repeats, 8 clients: tokens/s", "free 8", "tokens_per_s", 1),
+        Row("tokens drafted", "free 8", "drafted", 0),
+    ), (OURS, PLAIN), PLAIN),
 )  # fmt: skip
 
 

@@ -15,7 +15,18 @@ from pathlib import Path
 
 import prompts
 from loadgen import Request, Stream, Target
-from servers import LLAMA_SERVER, OFFGRID, RAW, REPO, MeasurementFailed, Settings, raw_figures, running, starting
+from servers import (
+    LLAMA_SERVER,
+    OFFGRID,
+    OFFGRID_PLAIN,
+    RAW,
+    REPO,
+    MeasurementFailed,
+    Settings,
+    raw_figures,
+    running,
+    starting,
+)
 
 WIDTHS = (1, 4, 8, 16)  # clients at once
 SHORT_WORDS = 24
@@ -38,10 +49,12 @@ class Sizes:
     turnover_tokens: int = 64
     long_words: int = 4000
     idle_words: int = 512
+    table_rows: int = 12
+    copied_tokens: int = 240  # fewer than the table has, so that all of the answer is a copy
     idle_s: float = 60
 
 
-QUICK = Sizes(16, 8, 160, 60, 8, 600, 64, 3)
+QUICK = Sizes(16, 8, 160, 60, 8, 600, 64, 4, 60, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +272,26 @@ def idle_cpu(lab: Lab, turn: int) -> Iterator[Finding]:
             yield Finding("1", server.name, {"cpu_percent": round(percent, 3)})
 
 
+def copying(lab: Lab, turn: int) -> Iterator[Finding]:
+    """OffGrid with speculation and without: a table that is to be rewritten, and text that repeats nothing."""
+    order = (OFFGRID, OFFGRID_PLAIN) if turn % 2 == 0 else (OFFGRID_PLAIN, OFFGRID)
+    sizes = lab.sizes
+    loads = {"copy": ([_rewriting(lab, f"copying {turn} {i}") for i in range(4)], 1)}
+    for width in (1, 8):
+        requests = lab.requests(f"copying {turn} free {width}", width, SHORT_WORDS, sizes.answer_tokens)
+        loads[f"free {width}"] = (requests, width)
+    with running(order, lab.settings) as servers:
+        for variant, (requests, width) in loads.items():
+            for server in servers:
+                yield Finding(variant, server.name, server.load(requests, width))
+
+
+def _rewriting(lab: Lab, key: str) -> Request:
+    text = prompts.table(f"{lab.key} {key}", lab.sizes.table_rows)
+    question = "Repeat the following table exactly:\n"  # small models change too much when they are to change one thing
+    return Request(question + text, lab.sizes.copied_tokens, prompts.seed(key), temperature=0)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -272,5 +305,6 @@ SCENARIOS: dict[str, Scenario] = {
         start_up,
         memory,
         idle_cpu,
+        copying,
     )
 }

@@ -23,6 +23,7 @@ import loadgen
 REPO = Path(__file__).resolve().parent.parent
 PROGRAMS = build_llama.PROGRAMS.relative_to(REPO)
 OFFGRID, LLAMA_SERVER, RAW = "OffGrid", "llama-server", "llama.cpp"
+OFFGRID_PLAIN = "OffGrid without speculation"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 START_PATIENCE_S = 120
 STOP_PATIENCE_S = 30
@@ -61,6 +62,8 @@ def command(name: str, settings: Settings, port: int | str, data_dir: Path | str
         "--threads": settings.n_threads,
         "--data-dir": data_dir,
     }
+    if name == OFFGRID_PLAIN:
+        flags["--speculation"] = "off"
     return [sys.executable, "offgrid.py", "serve", *_words(flags)]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import statistics
 import sys
 import threading
 from contextlib import contextmanager
@@ -99,6 +100,16 @@ def test_figures_divide_all_tokens_by_the_time_from_the_first_request_to_the_las
     assert (found["n_requests"], found["n_errors"], found["tokens"]) == (3, 1, 20)
     assert (found["wall_s"], found["tokens_per_s"]) == (10.0, 2.0)
     assert (found["ttft_s"], found["ttft_max_s"], found["gap_s"], found["gap_max_s"]) == (2.0, 3.0, 3.0, 5.0)
+    assert found["answer_tokens_per_s"] == round(statistics.median([1 / 1, 17 / 7]), 2)
+
+
+def test_drafts_are_counted_from_the_timings():
+    timings = event(
+        {"choices": [], "usage": {"completion_tokens": 9}, "timings": {"draft_n": 8, "draft_n_accepted": 5}}
+    )
+    copied, plain = answer((11.0, text_event("a")), (12.0, timings + DONE)), answer((12.0, usage_event(2) + DONE))
+    found = loadgen.figures([copied, plain])
+    assert (found["drafted"], found["accepted"]) == (8, 5)
 
 
 @contextmanager
