@@ -181,9 +181,10 @@ class Scheduler:
     def _with_drafts(self, chunks: list[Chunk]) -> list[Chunk]:
         """Let streams compute guesses along, in cells that are free anyway: nobody is parked or evicted for them.
 
-        Not beside prompts: such a step is as long as streams can bear already.
+        Not while a prompt is read: its steps are as long as streams can bear already, and those between show what the
+        streams cost by themselves.
         """
-        if self.speculation is None or not all(chunk.sequence.is_decoding for chunk in chunks):
+        if self.speculation is None or not all(sequence.is_decoding for sequence in self.running):
             return chunks
         drafts = self.speculation.drafts([c.sequence for c in chunks], self.kv.n_free - len(chunks))
         return [replace(c, draft=draft) if draft else c for c, draft in zip(chunks, drafts, strict=True)]
