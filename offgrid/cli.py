@@ -18,6 +18,10 @@ def main(argv: list[str] | None = None) -> int:
         from offgrid.worker.main import main as run_worker
 
         return run_worker(int(argv[1]))
+    if argv[:1] == ["_measure"]:
+        from offgrid.worker.measure import main as run_measure
+
+        return run_measure(int(argv[1]))
     try:
         return _run(argv)
     except SetupError as error:
@@ -112,8 +116,7 @@ def _serve(settings) -> int:
         signal.signal(number, lambda *_: is_told_to_stop.set())
     app.start()
     show_banner(app, sys.stdout)
-    if settings.engine.preload:
-        app.preload()
+    app.preload()
     is_told_to_stop.wait()
     # A second Ctrl-C while answers are ending means: now.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -354,7 +354,7 @@ class FullAfterOne:
     def __init__(self):
         self.n_asked = self.n_cancelled = 0
 
-    def submit(self, _model, _request, sink):
+    def submit(self, _model, _request, sink, _keep_alive_s=None):
         self.n_asked += 1
         if self.n_asked > 1:
             raise Unavailable("The queue is full.")
@@ -464,12 +464,13 @@ def test_an_embedding_model_whose_weights_are_no_numbers_is_one_clear_error(star
 
 @pytest.fixture
 def two(start_server, tmp_path) -> RunningServer:
-    """A server with two chat models, "one" and "two"; "one" is loaded."""
+    """A server with two chat models, "one" and "two", and room for one of them; "one" is loaded."""
     folder = tmp_path / "models"
     folder.mkdir()
     for seed, name in enumerate(("one", "two")):
         tiny_models.chat_model(folder / f"{name}.gguf", seed=seed, n_ctx_train=16_384)
-    server = start_server("--models-dir", str(folder), *SIGNS_OF_LIFE)
+    room = ("--ram-budget-mb", "75", "--ctx-size", "2048", "--cache-ram-mb", "0")
+    server = start_server("--models-dir", str(folder), *room, *SIGNS_OF_LIFE)
     server.chat("Hello!", model="one")
     return server
 
