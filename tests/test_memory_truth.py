@@ -15,6 +15,8 @@ from offgrid.engine.pool import Pool
 from offgrid.procs.budget import Budget
 from offgrid.types import EmbedRequest, GenerateRequest, Sampling
 
+# So long that some texts fill a call to its last token: the tiny model has a token for two letters.
+CALL_CHARACTERS = {EMBEDDING: 560, "embedding": 400}
 PROMPT = "The quick brown fox jumps over the lazy dog. " * 40
 
 
@@ -39,7 +41,7 @@ def estimated_and_real(folder: Path, id: str, **own) -> tuple[memory.Estimate, i
             has_ended.set()
 
     request = (
-        EmbedRequest(id, [PROMPT[:400]] * 20)
+        EmbedRequest(id, [PROMPT[: CALL_CHARACTERS[id]]] * 20)
         if model.kind == "embedding"
         else GenerateRequest(id, prompt=PROMPT[: own["ctx_size"] // 2], max_tokens=4, sampling=Sampling(temperature=0))
     )

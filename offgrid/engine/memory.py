@@ -61,7 +61,7 @@ def estimate_bytes(
     """What a worker with `n_ctx` cells for `n_seq_max` sequences will hold.
 
     `kv` is exact. `compute` was fitted to what llama.cpp logs: right for Llama shapes with flash attention (where the
-    scratch space of the layers and that of the logits share one buffer), twice too high for BERT.
+    scratch space of the layers and that of the logits share one buffer) and for BERT.
     """
     wide = info.metadata.get(f"{info.architecture}.feed_forward_length")
     if isinstance(wide, list):  # one for each layer
@@ -74,12 +74,14 @@ def estimate_bytes(
     activations = 4 * n_ubatch * (4 * info.n_embd + 3 * wide)
     if info.kind == "chat":
         rows, row = max(n_seq_max, MIN_LOGIT_ROWS), 4 * info.n_vocab
+        compute = max(mask + activations, rows * row) + n_seq_max * row  # the last term: logits copied out to be read
     else:
-        rows, row = n_ubatch, 4 * info.n_embd
+        # llama.cpp keeps room for logits even where only vectors are wanted: 62 MB for MiniLM.
+        compute = mask + activations // 2 + n_ubatch * 4 * (info.n_vocab + info.n_embd)
     return Estimate(
         weights=info.weight_bytes,
         kv=n_ctx * kv_bytes_per_token(info, kv_type) + n_seq_max * _recurrent_state_bytes(info),
-        compute=max(mask + activations, rows * row) + n_seq_max * row,  # the last term: logits copied out to be read
+        compute=compute,
         process=process_bytes(info),
     )
 
