@@ -82,11 +82,26 @@ def _models(action: str, settings) -> int:
 
     files = Catalog([settings.paths.models_dir, *settings.paths.models_dirs]).scan()
     for file in files:
-        about = f"broken: {file.broken}" if file.broken else file.kind
+        about = f"broken: {file.broken}" if file.broken else file.kind + _need(file, settings.engine)
         print(f"{file.id}\t{file.size_bytes / 1e6:.0f} MB\t{about}")
     if not files:
         print(f"No models in {settings.paths.models_dir}. To fetch two small ones: python offgrid.py models starter")
     return 0
+
+
+def _need(file, engine) -> str:
+    """What a model would take on this machine as it is now, with a space before; "" for kinds that are not loaded."""
+    from offgrid.engine.load_plan import plan_load
+    from offgrid.errors import InsufficientMemory
+    from offgrid.procs.budget import Budget
+
+    if file.kind not in ("chat", "embedding"):
+        return ""
+    try:
+        plan = plan_load(file, engine, Budget(engine.ram_budget_mb * 1_000_000).capacity(), 1)
+    except InsufficientMemory as error:
+        return f"\t{error.message}"
+    return f"\tneeds {plan.need_bytes / 1e6:.0f} MB with a context of {plan.n_ctx} tokens"
 
 
 def _check_packages(*names: str) -> None:

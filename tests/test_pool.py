@@ -341,14 +341,16 @@ def test_a_wish_to_load_ends_when_the_model_is_ready(catalog):
 def test_progress_goes_up_to_ready_and_is_told_to_watchers(catalog):
     with running_pool(catalog, 1.5) as pool:
         news = []
-        assert pool.board.watch(news.append).phase == "idle"
+        watcher = news.append
+        pool.board.watch(watcher)
+        assert news.pop().phase == "idle"
         chat(pool, catalog, "one")
         assert news[0].phase == "starting"
         assert {p.phase for p in news[1:-1]} == {"loading"}
         assert (news[-1].phase, news[-1].progress, news[-1].model_id) == ("ready", 100, "one")
         assert [p.progress for p in news] == sorted(p.progress for p in news)
         assert not news[-1].is_warm
-        pool.board.unwatch(news.append)
+        pool.board.unwatch(watcher)
         pool.unload("one")
         wait_until(lambda: not pool.workers, 10)
         chat(pool, catalog, "one")

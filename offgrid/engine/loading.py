@@ -1,6 +1,7 @@
 """How far each model's loading is, for people who wait: the latest word on each, and whoever wants every further one.
 
-Knows no processes. A watcher is called by the thread that brings the news, so it must not block. Safe for any thread.
+Knows no processes. A watcher is called by the thread that brings the news, under the board's lock, so that each sees
+everything in order: it must neither block nor call the board. Safe for any thread.
 """
 
 import threading
@@ -75,20 +76,20 @@ class LoadingBoard:
                 estimated_ms=estimated_ms,
                 error=error,
             )
-            watchers = [watcher for watcher, wanted in self._watchers.items() if wanted in (None, model_id)]
-        for watcher in watchers:
-            watcher(news)
+            for watcher, wanted in self._watchers.items():
+                if wanted in (None, model_id):
+                    watcher(news)
 
     def latest(self, model_id: str | None = None) -> Progress:
         """The newest word on one model, or on the one whose loading began last."""
         with self._lock:
             return self._now(model_id)
 
-    def watch(self, watcher: Watcher, model_id: str | None = None) -> Progress:
-        """Have `watcher` called with everything after the returned snapshot, until `unwatch`."""
+    def watch(self, watcher: Watcher, model_id: str | None = None) -> None:
+        """Have `watcher` called with the newest word, and then with each further one until `unwatch`."""
         with self._lock:
+            watcher(self._now(model_id))
             self._watchers[watcher] = model_id
-            return self._now(model_id)
 
     def unwatch(self, watcher: Watcher) -> None:
         with self._lock:

@@ -16,6 +16,7 @@ from functools import partial
 
 from offgrid.engine.loading import FAILED, LOADING, READY
 from offgrid.errors import ApiError, BadRequest, ContextLengthExceeded, EngineCrashed, InternalError, Unavailable
+from offgrid.procs import machine
 from offgrid.procs.child import Child, ChildGone
 from offgrid.procs.command import self_command, self_environment
 from offgrid.procs.frames import BrokenFrame
@@ -93,6 +94,16 @@ class WorkerClient:
     @property
     def n_active(self) -> int:
         return len(self._sinks)
+
+    @property
+    def used_bytes(self) -> int:
+        """What the process has in RAM now, the pages of the model's file included."""
+        return machine.resident_bytes(self.pid) if self.pid else 0
+
+    @property
+    def unused_s(self) -> float:
+        """Seconds since its last request came or ended."""
+        return 0.0 if self.n_active else time.monotonic() - self.used_at
 
     def submit(
         self, request: GenerateRequest | EmbedRequest | None, sink: Sink, keep_alive_s: float | None

@@ -68,6 +68,11 @@ class Budget:
                 return sum(promise.n_bytes for promise in self._promises.values())
             return self._promises[name].n_bytes if name in self._promises else 0
 
+    @staticmethod
+    def machine_bytes() -> int:
+        """All the memory of the machine, whoever uses it."""
+        return machine.total_bytes()
+
     def capacity(self) -> int:
         """What all of ours together may hold, now."""
         with self._lock:
