@@ -98,7 +98,7 @@ def _need(file, engine) -> str:
     if file.kind not in ("chat", "embedding"):
         return ""
     try:
-        plan = plan_load(file, engine, Budget(engine.ram_budget_mb * 1_000_000).capacity(), 1)
+        plan = plan_load(file, engine, Budget(engine.ram_budget_mb * 1_000_000).look().capacity, 1)
     except InsufficientMemory as error:
         return f"\t{error.message}"
     return f"\tneeds {plan.need_bytes / 1e6:.0f} MB with a context of {plan.n_ctx} tokens"

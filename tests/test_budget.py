@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from offgrid.procs.budget import Budget
+from offgrid.procs.budget import Budget, Look
 
 
 class Machine:
@@ -27,15 +27,15 @@ class Machine:
 def test_a_promise_is_room_taken_before_and_after_its_process_has_the_memory():
     machine = Machine()
     budget = machine.budget()
-    assert budget.room() == budget.capacity() == 900
+    assert budget.look().room == budget.look().capacity == 900
     assert budget.reserve("a", 400)
-    assert budget.room() == 500
+    assert budget.look().room == 500
     machine.held[7] = 250  # the rest are pages of its file, which the kernel calls available
     budget.attach("a", 7)
-    assert (budget.capacity(), budget.room()) == (900, 500)
+    assert budget.look() == Look(capacity=900, room=500, promised=400)
     machine.held.clear()
     budget.release("a")
-    assert budget.room() == 900
+    assert budget.look().room == 900
 
 
 def test_more_than_there_is_room_for_is_not_promised():
@@ -44,12 +44,12 @@ def test_more_than_there_is_room_for_is_not_promised():
     assert not budget.reserve("b", 301)
     assert budget.promised() == 600
     assert budget.reserve("b", 300)
-    assert budget.room() == 0
+    assert budget.look().room == 0
 
 
 def test_the_limit_holds_even_on_a_large_machine_and_the_machine_even_under_a_large_limit():
-    assert Machine().budget(limit=300).room() == 300
-    assert Machine().budget(limit=3000).room() == 900
+    assert Machine().budget(limit=300).look().room == 300
+    assert Machine().budget(limit=3000).look().room == 900
 
 
 def test_memory_that_other_programs_take_is_missed_at_once():
@@ -57,7 +57,7 @@ def test_memory_that_other_programs_take_is_missed_at_once():
     budget = machine.budget()
     assert budget.reserve("a", 500)
     machine.free = 550
-    assert budget.room() == -50
+    assert budget.look().room == -50
     assert not budget.reserve("b", 1)
 
 
@@ -67,7 +67,7 @@ def test_one_that_holds_more_than_it_was_promised_counts_with_what_it_holds():
     budget.reserve("a", 100)
     budget.attach("a", 7)
     machine.held[7] = 300
-    assert budget.room() == 600
+    assert budget.look().room == 600
 
 
 def test_a_name_has_one_promise():
@@ -76,6 +76,15 @@ def test_a_name_has_one_promise():
     with pytest.raises(AssertionError):
         budget.reserve("a", 1)
     budget.release("never promised")
+
+
+def test_what_is_decided_by_a_reading_holds_although_the_memory_moves_meanwhile():
+    machine = Machine()
+    budget = machine.budget()
+    look = budget.look()
+    machine.free = 990
+    assert budget.reserve("a", look.room, look)
+    assert not budget.reserve("b", look.room, look)  # the reading knows nothing of the first
 
 
 def test_many_threads_are_together_never_promised_more_than_there_is():
@@ -92,4 +101,4 @@ def test_many_threads_are_together_never_promised_more_than_there_is():
     for thread in threads:
         thread.join()
     assert len(given) == 10
-    assert budget.room() == 0
+    assert budget.look().room == 0

@@ -496,6 +496,19 @@ def test_a_busy_model_is_not_ended_for_another(two):
     assert result[0]["model"] == "two"
 
 
+def test_a_client_that_leaves_while_it_waits_for_room_is_noticed(two):
+    stream = Stream(two.port, model="one", **ENDLESS)
+    stream.event()
+    with frozen(worker_of(two)):
+        waiting = raw_chat(two, "Hello!", model="two")
+        wait_until(lambda: two.request("/v1/loading/progress?model=two")[2]["phase"] == "unloading")
+        waiting.close()
+        wait_until(lambda: n_hang_ups(two) == 1)
+    stream.hang_up()
+    two.chat("Hello!", model="one")
+    assert len(two.children()) == 1
+
+
 # --- starting and stopping, over and over ---
 
 

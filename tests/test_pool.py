@@ -8,10 +8,11 @@ import random
 import signal
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import tiny_models
-from running import wait_until
+from running import children_of, wait_until
 
 from offgrid.config import EngineSettings, ModelSettings
 from offgrid.engine import pool as pool_module
@@ -223,7 +224,7 @@ def test_two_hundred_requests_on_a_budget_for_one_and_a_half_models_all_succeed(
         for thread in threads:
             thread.join()
         assert not wrong
-        assert max(most_promised) <= pool.budget.capacity()
+        assert max(most_promised) <= pool.budget.look().capacity
         assert len(most_promised) == 200
 
 
@@ -321,7 +322,7 @@ def test_a_models_own_keep_alive_and_that_of_a_request_win(catalog):
 def test_nothing_runs_while_nothing_is_due(catalog):
     with running_pool(catalog, 2.5) as pool:
         chat(pool, catalog, "one")
-        assert pool._clock is None
+        assert not pool._clock.is_set
 
 
 # --- loading ---
@@ -388,3 +389,20 @@ def test_stopping_tells_those_who_wait_for_room_at_once(catalog):
             stopping.start()
             assert sink.wait().code == "server_stopping"
         stopping.join()
+
+
+def dry_runs() -> list[int]:
+    """Process ids of the dry runs of this process."""
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children_of(os.getpid())}
+    return [pid for pid, command in commands.items() if "_measure" in command]
+
+
+def test_stopping_ends_a_dry_run_that_hangs(catalog):
+    with running_pool(catalog, 1.2) as pool:
+        sink, _ = ask(pool, catalog, "one")
+        [child] = wait_until(dry_runs)
+        os.kill(child, signal.SIGSTOP)
+        pool.stop(0)
+        assert sink.wait().code == "server_stopping"
+        assert not dry_runs()
+        assert not [t for t in threading.enumerate() if t.name.startswith("measure:")]

@@ -24,13 +24,24 @@ TIMEOUT_S = 60
 KV_TYPES = ("f16", "q8_0", "q4_0")
 
 
-def dry_run(model: ModelFile, *, n_ctx: int, n_seq_max: int, n_batch: int, flash_attention: str) -> Estimator | None:
-    """An estimator for contexts up to about `n_ctx`; None when llama.cpp cannot tell. Blocks for the child's life."""
+def dry_run(
+    model: ModelFile,
+    *,
+    n_ctx: int,
+    n_seq_max: int,
+    n_batch: int,
+    flash_attention: str,
+    on_start: Callable[[Child], None] = lambda child: None,
+) -> Estimator | None:
+    """An estimator for contexts up to about `n_ctx`; None when llama.cpp cannot tell. Blocks for the child's life.
+
+    `on_start` is given the child, for somebody who cannot wait for its end.
+    """
     contexts = sorted({memory.MIN_CELLS, max(n_ctx // 4, memory.MIN_CELLS), n_ctx})
     kinds = KV_TYPES if flash_attention != "off" else KV_TYPES[:1]
     variants = [[n, kind] for kind in kinds for n in contexts]
     asked = {"path": str(model.path), "n_seq_max": n_seq_max, "n_batch": n_batch, "variants": variants}
-    sizes = _ask({**asked, "flash_attention": flash_attention}, model.id)
+    sizes = _ask({**asked, "flash_attention": flash_attention}, model.id, on_start)
     if sizes is None:
         return None
     points = {(n, kind): size for (n, kind), size in zip(variants, sizes, strict=True)}
@@ -43,7 +54,7 @@ def dry_run(model: ModelFile, *, n_ctx: int, n_seq_max: int, n_batch: int, flash
     return estimate
 
 
-def _ask(message: dict, name: str) -> list[list[int]] | None:
+def _ask(message: dict, name: str, on_start: Callable[[Child], None]) -> list[list[int]] | None:
     try:
         command = self_command("_measure", str(os.getpid()))
         child = Child(command, name=f"measure:{name}", log=log.debug, env=self_environment())
@@ -53,6 +64,7 @@ def _ask(message: dict, name: str) -> list[list[int]] | None:
     timer = threading.Timer(TIMEOUT_S, child.stop)
     timer.daemon = True
     timer.start()
+    on_start(child)
     try:
         child.send(message)
         return next((frame["sizes"] for frame, _ in child.frames()), None)
@@ -78,7 +90,9 @@ class Measurements:
         """`on_change` is called, from a thread of the measuring, when a result is there."""
         self._on_change = on_change
         self._known: dict[tuple, Estimator | None] = {}
-        self._running: set[tuple] = set()
+        self._running: dict[tuple, threading.Thread] = {}
+        self._children: set[Child] = set()
+        self._is_stopping = False
         self._lock = threading.Lock()
 
     def get(self, model: ModelFile, **settings) -> tuple[bool, Estimator | None]:
@@ -87,19 +101,37 @@ class Measurements:
         with self._lock:
             if key in self._known:
                 return True, self._known[key]
-            if key not in self._running:
-                self._running.add(key)
+            if key not in self._running and not self._is_stopping:
                 name, args = f"measure:{model.id}", (key, model, settings)
-                threading.Thread(target=self._measure, args=args, name=name, daemon=True).start()
+                self._running[key] = threading.Thread(target=self._measure, args=args, name=name, daemon=True)
+                self._running[key].start()
             return False, None
+
+    def stop(self) -> None:
+        """End what is being measured; returns within some 8 s, usually at once."""
+        with self._lock:
+            self._is_stopping = True
+            children, threads = list(self._children), list(self._running.values())
+        for child in children:
+            child.stop(grace_s=0)
+        for thread in threads:
+            thread.join()
 
     def _measure(self, key: tuple, model: ModelFile, settings: dict) -> None:
         result = None
         try:
-            result = dry_run(model, **settings)
+            result = dry_run(model, **settings, on_start=self._add)
         except Exception:
             log.exception("the dry run of %s failed", model.id)
         with self._lock:
             self._known[key] = result
-            self._running.discard(key)
+            self._running.pop(key)
+            self._children = {child for child in self._children if child.is_running}
         self._on_change()
+
+    def _add(self, child: Child) -> None:
+        with self._lock:
+            self._children.add(child)
+            is_late = self._is_stopping
+        if is_late:
+            child.stop(grace_s=0)

@@ -18,11 +18,13 @@ from collections.abc import Callable
 
 from offgrid.config import EngineSettings
 from offgrid.engine.catalog import ModelFile
+from offgrid.engine.clock import Clock
 from offgrid.engine.crashes import Crashes
 from offgrid.engine.job import Job
 from offgrid.engine.load_plan import LoadPlan, context_of, plan_load
 from offgrid.engine.loading import FAILED, LOADING, MAKING_ROOM, READY, STARTING, LoadingBoard
 from offgrid.engine.measure import Measurements
+from offgrid.engine.newcomer import Newcomer
 from offgrid.engine.residency import Resident, make_room
 from offgrid.engine.worker_client import WorkerClient
 from offgrid.errors import ApiError, InsufficientMemory, Unavailable
@@ -36,19 +38,6 @@ TURN_S = 5.0  # so long busy models go on taking requests although another waits
 CLEAR_FIT = 1.25  # with so much more room than the formula says, nothing needs to be measured
 
 
-class _Newcomer:
-    """A model that is asked for and not started yet, and who asked."""
-
-    def __init__(self, model: ModelFile):
-        self.model = model
-        self.jobs: list[Job] = []
-        self.in_the_way: tuple[str, ...] = ()  # busy models
-
-    @property
-    def asked_at(self) -> float:
-        return min(job.asked_at for job in self.jobs)
-
-
 class Pool:
     def __init__(self, settings: EngineSettings, budget: Budget, write_log: Callable[[str, str], None]):
         """`write_log(model_id, line)` takes what the workers print."""
@@ -58,13 +47,12 @@ class Pool:
         self.board = LoadingBoard()
         self._write_log = write_log
         self._workers: dict[str, WorkerClient] = {}  # model id → its worker
-        self._newcomers: dict[str, _Newcomer] = {}  # model id → who waits, in the order of asking
+        self._newcomers: dict[str, Newcomer] = {}  # model id → who waits, in the order of asking
         self._pinned = {id for id, own in settings.models.items() if own.pinned}
         self._draining: frozenset[str] = frozenset()  # busy, and take nothing new until they have made room
         self._crashes = Crashes()
         self._measurements = Measurements(self._on_change)
-        self._clock: threading.Timer | None = None
-        self._clock_at = 0.0  # when it rings
+        self._clock = Clock(self._on_change, "pool:clock")
         self._changed = threading.Condition()  # guards all of the above
         self._is_reviewing = self._is_stale = False
         self._sharing = threading.Lock()  # one division of the threads at a time
@@ -117,7 +105,7 @@ class Pool:
 
     def plan(self, model: ModelFile) -> LoadPlan:
         """How the model would be started if it had all the memory to itself. Raises InsufficientMemory."""
-        return plan_load(model, self.settings, self.budget.capacity(), self.n_threads)
+        return plan_load(model, self.settings, self.budget.look().capacity, self.n_threads)
 
     @property
     def workers(self) -> list[WorkerClient]:
@@ -132,11 +120,12 @@ class Pool:
         with self._changed:
             self._is_stopping = True
             for newcomer in self._newcomers.values():
-                self._fail(newcomer, _stopping())
+                newcomer.fail(_stopping())
             self._newcomers.clear()
             self._changed.wait_for(lambda: not self.n_active, grace_s)
             workers = list(self._workers.values())
-            self._stop_clock()
+            self._clock.stop()
+        self._measurements.stop()
         for worker in workers:
             worker.stop(_stopping())
 
@@ -149,15 +138,10 @@ class Pool:
         return worker if is_open and model_id not in self._draining else None
 
     def _wait_for_model(self, model: ModelFile, job: Job) -> None:
-        newcomer = self._newcomers.setdefault(model.id, _Newcomer(model))
+        newcomer = self._newcomers.setdefault(model.id, Newcomer(model))
         newcomer.model = model
-        newcomer.jobs = [other for other in newcomer.jobs if not other.is_cancelled]
         chosen = self.settings.for_model(model.id)
-        if len(newcomer.jobs) >= chosen.parallel + chosen.max_queue:
-            raise Unavailable(f"{len(newcomer.jobs)} requests wait for {model.id}, which is the limit.")
-        if not newcomer.jobs and model.id not in self._workers:
-            self.board.begin(model.id, model.size_bytes)
-        newcomer.jobs.append(job)
+        newcomer.add(job, chosen.parallel + chosen.max_queue)
         self._review()
 
     def _review(self) -> None:
@@ -195,17 +179,19 @@ class Pool:
         promised = 0  # to newcomers for whom others are leaving already
         draining: set[str] = set()
         for id, newcomer in list(self._newcomers.items()):
-            self._drop_late_jobs(newcomer, now)
+            newcomer.drop_cancelled()
+            newcomer.drop_late(asked_before=now - PATIENCE_S)
             try:
                 if newcomer.jobs:
                     if (worker := self._worker_for(id)) is None:
                         worker, promised = self._place(newcomer, promised)
                     if worker is not None:
-                        self._hand_over(newcomer, worker)
+                        newcomer.hand_to(worker)
                     elif now >= newcomer.asked_at + TURN_S:
                         draining.update(newcomer.in_the_way)
             except ApiError as error:
-                self._fail(newcomer, error)
+                self.board.note(id, FAILED, "cannot be loaded", error=error.message)
+                newcomer.fail(error)
             if not newcomer.jobs:
                 del self._newcomers[id]
         if draining != self._draining:
@@ -213,7 +199,7 @@ class Pool:
             self._is_stale = self._is_stale or bool(self._draining - draining)
             self._draining = frozenset(draining)
 
-    def _place(self, newcomer: _Newcomer, promised: int) -> tuple[WorkerClient | None, int]:
+    def _place(self, newcomer: Newcomer, promised: int) -> tuple[WorkerClient | None, int]:
         """Start a newcomer's worker if there is room, else see to it that there will be.
 
         `promised` is what earlier newcomers are about to get; returned with what this one is about to get. Raises
@@ -222,13 +208,20 @@ class Pool:
         model, newcomer.in_the_way = newcomer.model, ()
         if model.id in self._workers:
             return None, promised  # its last process is leaving, or drains
+        if not newcomer.is_announced:
+            newcomer.is_announced = True
+            self.board.begin(model.id, model.size_bytes)
         self._crashes.check(model.id)
-        room = self.budget.room() - promised
-        if (plan := self._plan_within(model, room)) is None:
+        look = self.budget.look()
+        room = look.room - promised
+        if (plan := self._plan_within(model, look.capacity - self._pinned_bytes(), room)) is None:
             return None, promised  # until it is measured
         plan = plan.squeezed(room)
-        if room >= plan.need_bytes and self.budget.reserve(model.id, plan.need_bytes):
-            return self._start(model, plan), promised
+        if room >= plan.need_bytes:
+            if self.budget.reserve(model.id, plan.need_bytes, look):
+                return self._start(model, plan), promised
+            self._is_stale = True  # somebody was quicker: look again
+            return None, promised
         verdict = make_room(self._residents(), plan.need_bytes - room)
         if not verdict.can_fit:
             raise Unavailable(f"Other programs hold the memory that {model.id} needs. Try again.", retry_after_s=10)
@@ -241,20 +234,24 @@ class Pool:
         self.board.note(model.id, MAKING_ROOM, "makes room")
         return None, promised + plan.need_bytes
 
-    def _plan_within(self, model: ModelFile, room: int) -> LoadPlan | None:
-        """How to start a model; None while it is being measured, because the formula leaves open whether it fits."""
-        most_bytes = self.budget.capacity() - self._pinned_bytes(model.id)
+    def _plan_within(self, model: ModelFile, most_bytes: int, room: int) -> LoadPlan | None:
+        """How to start a model; None while it is being measured, because the formula leaves open whether it fits.
+
+        `most_bytes` is what it could have if all others left that may. Raises InsufficientMemory.
+        """
+        plan = None
         try:
             plan = plan_load(model, self.settings, most_bytes, self.n_threads)
         except InsufficientMemory:
-            plan = None
-        if model.kind != "chat" or (plan and plan.need_bytes * CLEAR_FIT <= room):
-            return plan or plan_load(model, self.settings, most_bytes, self.n_threads)
+            if model.kind != "chat":
+                raise
+        if plan is not None and (model.kind != "chat" or plan.need_bytes * CLEAR_FIT <= room):
+            return plan
         is_known, measured = self._measurements.get(model, **context_of(model, self.settings))
         return plan_load(model, self.settings, most_bytes, self.n_threads, measured) if is_known else None
 
-    def _pinned_bytes(self, but: str) -> int:
-        return sum(self.budget.promised(id) for id in self._workers if id in self._pinned and id != but)
+    def _pinned_bytes(self) -> int:
+        return sum(self.budget.promised(id) for id in self._workers if id in self._pinned)
 
     def _residents(self) -> list[Resident]:
         return [
@@ -287,30 +284,6 @@ class Pool:
             self.budget.attach(model.id, worker.pid)
         return worker
 
-    def _hand_over(self, newcomer: _Newcomer, worker: WorkerClient) -> None:
-        while newcomer.jobs:
-            job = newcomer.jobs.pop(0)
-            try:
-                if not job.hand_to(worker):
-                    newcomer.jobs.insert(0, job)  # it has ended at once: the next review starts another
-                    return
-            except Unavailable as error:
-                job.fail(error)
-
-    def _drop_late_jobs(self, newcomer: _Newcomer, now: float) -> None:
-        in_the_way = ", ".join(newcomer.in_the_way)
-        late = [job for job in newcomer.jobs if now >= job.asked_at + PATIENCE_S and in_the_way]
-        newcomer.jobs = [job for job in newcomer.jobs if job not in late and not job.is_cancelled]
-        for job in late:
-            message = f"{in_the_way} must end first, and is busy, before {newcomer.model.id} has room. Try again."
-            job.fail(Unavailable(message, code="model_loading", retry_after_s=10))
-
-    def _fail(self, newcomer: _Newcomer, error: ApiError) -> None:
-        self.board.note(newcomer.model.id, FAILED, "cannot be loaded", error=error.message)
-        jobs, newcomer.jobs = newcomer.jobs, []
-        for job in jobs:
-            job.fail(error)
-
     def _unload(self, worker: WorkerClient, reason: str) -> bool:
         """Begin to end an idle worker; False when it is busy after all. Waiting here would hold the lock it needs."""
         if not worker.is_leaving:
@@ -329,25 +302,10 @@ class Pool:
             if newcomer.in_the_way:
                 turn_at = newcomer.asked_at + TURN_S
                 due.append(turn_at if turn_at > now else newcomer.asked_at + PATIENCE_S)
-        if not due or (self._clock is not None and self._clock_at <= min(due)):
-            return  # one that rings too early looks, and sets it again
-        self._stop_clock()
-        self._clock_at = min(due)
-        self._clock = threading.Timer(max(self._clock_at - now, 0), self._ring)
-        self._clock.name, self._clock.daemon = "pool:clock", True
-        self._clock.start()
-
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+        if due:
+            self._clock.ring_by(min(due))
 
     # --- called by workers, jobs, the clock and the measuring, without a lock ---
-
-    def _ring(self) -> None:
-        with self._changed:
-            self._clock = None
-        self._on_change()
 
     def _on_change(self) -> None:
         with self._changed:

@@ -23,6 +23,15 @@ class _Promise:
     pid: int | None = None  # None until its process is started
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One reading of the budget, to decide by. Memory in use moves from one reading to the next."""
+
+    capacity: int  # what all of ours together may hold
+    room: int  # what may still be promised; below 0 when other programs have taken what was promised
+    promised: int
+
+
 class Budget:
     def __init__(
         self,
@@ -42,11 +51,20 @@ class Budget:
         self._promises: dict[str, _Promise] = {}
         self._lock = threading.Lock()
 
-    def reserve(self, name: str, n_bytes: int) -> bool:
-        """Promise `n_bytes` to `name`; False, and nothing changed, when there is not so much room."""
+    def look(self) -> Look:
+        """What there is now."""
+        with self._lock:
+            return self._look()
+
+    def reserve(self, name: str, n_bytes: int, look: Look | None = None) -> bool:
+        """Promise `n_bytes` to `name`; False, and nothing changed, when there is not so much room.
+
+        With `look` it is decided by that reading, less what was promised since.
+        """
         with self._lock:
             assert name not in self._promises, f"{name} has its memory already"
-            if n_bytes > self._room():
+            look = look or self._look()
+            if n_bytes > look.room - max(self._promised() - look.promised, 0):
                 return False
             self._promises[name] = _Promise(n_bytes)
             return True
@@ -65,7 +83,7 @@ class Budget:
         """Bytes promised to `name`, or to all together."""
         with self._lock:
             if name is None:
-                return sum(promise.n_bytes for promise in self._promises.values())
+                return self._promised()
             return self._promises[name].n_bytes if name in self._promises else 0
 
     @staticmethod
@@ -73,22 +91,14 @@ class Budget:
         """All the memory of the machine, whoever uses it."""
         return machine.total_bytes()
 
-    def capacity(self) -> int:
-        """What all of ours together may hold, now."""
-        with self._lock:
-            return self._capacity()
-
-    def room(self) -> int:
-        """What may still be promised, now; below 0 when other programs have taken what was promised."""
-        with self._lock:
-            return self._room()
-
-    def _capacity(self) -> int:
-        held = sum(self._private(promise.pid) for promise in self._promises.values() if promise.pid)
-        of_machine = max(self._available() + held - self._reserve_bytes, 0)
-        return min(of_machine, self._limit_bytes) if self._limit_bytes else of_machine
-
-    def _room(self) -> int:
+    def _look(self) -> Look:
+        held = {name: self._private(promise.pid) if promise.pid else 0 for name, promise in self._promises.items()}
+        capacity = max(self._available() + sum(held.values()) - self._reserve_bytes, 0)
+        if self._limit_bytes:
+            capacity = min(capacity, self._limit_bytes)
         # One that holds more than it was promised counts with what it holds.
-        taken = sum(max(p.n_bytes, self._private(p.pid) if p.pid else 0) for p in self._promises.values())
-        return self._capacity() - taken
+        taken = sum(max(promise.n_bytes, held[name]) for name, promise in self._promises.items())
+        return Look(capacity, capacity - taken, self._promised())
+
+    def _promised(self) -> int:
+        return sum(promise.n_bytes for promise in self._promises.values())
