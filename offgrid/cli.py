@@ -118,7 +118,7 @@ def _check_packages(*names: str) -> None:
 
 def _serve(settings) -> int:
     import signal
-    import threading
+    import socket
 
     from offgrid.app import App
     from offgrid.banner import show_banner
@@ -126,13 +126,16 @@ def _serve(settings) -> int:
 
     logs = Logs(settings.log, settings.paths.data_dir / "logs")
     app = App(settings, logs)
-    is_told_to_stop = threading.Event()
+    signals, wakes_signals = socket.socketpair()
+    wakes_signals.setblocking(False)
+    signal.set_wakeup_fd(wakes_signals.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: is_told_to_stop.set())
+        signal.signal(number, lambda *_: None)
     app.start()
     show_banner(app, sys.stdout)
     app.preload()
-    is_told_to_stop.wait()
+    # Not an Event: the kernel may interrupt another thread, which would leave this one asleep in its lock.
+    signals.recv(1)
     # A second Ctrl-C while answers are ending means: now.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app.stop()
