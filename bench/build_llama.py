@@ -2,8 +2,9 @@
 
     python bench/build_llama.py
 
-Same source, compiler and options as OffGrid's engine (release, shared libraries, this machine's instructions, OpenMP;
-CMAKE_ARGS counts here as it did there), so that a comparison compares programs and not builds. What is left out (web
+Same source, compiler and options as OffGrid's engine (release, shared libraries, this machine's instructions, OpenMP,
+scripts/compiler_flags.txt; CMAKE_ARGS and CFLAGS count here as they did there), so that a comparison compares programs
+and not builds. What is left out (web
 page, https, downloads) does not run in a benchmark. Everything lies in bench/build, which git ignores.
 """
 
@@ -20,6 +21,7 @@ BUILD = Path(__file__).resolve().parent / "build"
 PROGRAMS = BUILD / "cmake" / "bin"
 TARGETS = ("llama-server", "llama-batched-bench")
 PACKAGE = "llama-cpp-python"
+FLAGS_FILE = Path(__file__).resolve().parent.parent / "scripts" / "compiler_flags.txt"
 CMAKE_FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=ON",
@@ -40,8 +42,10 @@ class BuildFailed(Exception):
 def build() -> None:
     """Make both programs unless those of the installed version are there. Raises BuildFailed."""
     version = importlib.metadata.version(PACKAGE)
+    flags = " ".join(line for line in FLAGS_FILE.read_text().splitlines() if not line.startswith("#"))
+    wanted = f"{version} {flags}"
     stamp = BUILD / "built"
-    if stamp.exists() and stamp.read_text() == version:
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     for tool, package in (("cmake", "cmake"), ("make", "build-essential"), ("c++", "build-essential")):
         if shutil.which(tool) is None:
@@ -49,13 +53,13 @@ def build() -> None:
     print(f"Building llama-server and llama-batched-bench of {PACKAGE} {version}: once, some ten minutes.", flush=True)
     source = _fetch_source(version)
     tree = PROGRAMS.parent
-    if stamp.exists():  # another version's: its tree remembers where its source was
+    if stamp.exists():  # another version's, or of other flags: its tree remembers both
         shutil.rmtree(tree, ignore_errors=True)
-    _run("cmake", "-S", source, "-B", tree, *shlex.split(os.environ.get("CMAKE_ARGS", "")), *CMAKE_FLAGS)
+    _run("cmake", "-S", source, "-B", tree, *shlex.split(os.environ.get("CMAKE_ARGS", "")), *CMAKE_FLAGS, flags=flags)
     # Two compilers at once need some 3 GB; a small machine may ask for fewer.
     n_jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")
     _run("cmake", "--build", tree, "--parallel", n_jobs, "--target", *TARGETS)
-    stamp.write_text(version)
+    stamp.write_text(wanted)
 
 
 def _fetch_source(version: str) -> Path:
@@ -76,14 +80,16 @@ def _fetch_source(version: str) -> Path:
     return BUILD / name / "vendor" / "llama.cpp"
 
 
-def _run(*command: object) -> None:
+def _run(*command: object, flags: str = "") -> None:
+    """Run a command; `flags` are for the compilers that it finds. Raises BuildFailed."""
+    env = os.environ | {name: f"{os.environ.get(name, '')} {flags}" for name in ("CFLAGS", "CXXFLAGS")}
     words = [str(word) for word in command]
     BUILD.mkdir(exist_ok=True)
     log = BUILD / "build.log"
     with log.open("ab") as out:
         out.write(f"$ {shlex.join(words)}\n".encode())
         out.flush()
-        if subprocess.run(words, stdout=out, stderr=subprocess.STDOUT).returncode:
+        if subprocess.run(words, env=env, stdout=out, stderr=subprocess.STDOUT).returncode:
             raise BuildFailed(f"`{shlex.join(words)}` failed; its output is at the end of {log}.")
 
 

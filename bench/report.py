@@ -80,6 +80,10 @@ def _scaling(run: Run) -> float | None:
     return run.ratio(*(("clients", str(width), OURS, "tokens_per_s") for width in (8, 1)))
 
 
+def _after_restart(run: Run) -> float | None:
+    return run.ratio(*(("restart", variant, OURS, "ttft_s") for variant in ("known", "computed")))
+
+
 TARGETS = (
     *(Target(f"tokens/s ÷ {THEIRS}'s, {_clients}", _least, False, _speed_over(THEIRS, _width))
       for _width, _clients, _least in ((1, "1 client", 1.0), (4, "4", 1.05), (8, "8", 1.05), (16, "16", 1.05))),
@@ -89,6 +93,7 @@ TARGETS = (
            lambda run: run.lead("shared_prefix", "warm", "wall_s")),
     Target("the same prefix never seen, all at once", 0.35, True,
            lambda run: run.lead("shared_prefix", "cold", "wall_s")),
+    Target("known prefix after a restart: time to first token ÷ computing it", 0.25, True, _after_restart),
     Target(f"24 requests over 8 clients, every slot warm: time ÷ {THEIRS}'s", 0.9, True,
            lambda run: run.lead("turnover", "24", "wall_s")),
     Target(f"short prompt beside a long one: time to first token ÷ {THEIRS}'s", 0.5, True,
@@ -123,7 +128,10 @@ class Section:
     programs: tuple[str, ...] = (OURS, THEIRS)
 
     def lines(self, run: Run) -> list[str]:
-        head = [f"## {self.title}", "", run.about["scenarios"][self.scenario], ""]
+        head = [f"## {self.title}", ""]
+        if self.scenario not in run.about["scenarios"]:  # newer than the run
+            return [*head, "Not measured in this run.", ""]
+        head += [run.about["scenarios"][self.scenario], ""]
         table = [self._cells(run, row) for row in self.rows]
         if not any(cell != "–" for row in table for cell in row[1:]):
             return [*head, "Not measured in this run.", ""]
@@ -151,6 +159,12 @@ SECTIONS = (
         Row("of these taken from the cache, never seen", "cold", "cached_tokens", 0),
         Row("of these taken from the cache, seen once", "warm", "cached_tokens", 0),
     )),
+    Section("A prefix that was known before a restart", "restart", (
+        Row("time to first token (s)", "known", "ttft_s", 3),
+        Row("the same, computed (s)", "computed", "ttft_s", 3),
+        Row("prompt tokens", "known", "prompt_tokens", 0),
+        Row("of these taken from the cache", "known", "cached_tokens", 0),
+    ), (OURS,)),
     Section("Longer prompts without anything in common", "distinct", (
         Row("time for all (s)", "8", "wall_s"),
         Row("time to first token, median (s)", "8", "ttft_s"),
@@ -166,6 +180,7 @@ SECTIONS = (
         Row("short prompt: time to first token (s)", "1", "short_ttft_s"),
         Row("long prompt: time to first token (s)", "1", "long_ttft_s"),
         Row("running answers: usual gap before (s)", "1", "usual_gap_s", 3),
+        Row("running answers: usual gap after (s)", "1", "usual_gap_after_s", 3),
         Row("running answers: median gap meanwhile (s)", "1", "meanwhile_gap_s", 3),
         Row("running answers: longest gap meanwhile (s)", "1", "gap_max_s", 3),
         Row("longest gap ÷ usual gap", "1", "gap_max_to_usual", 1),
@@ -198,9 +213,8 @@ METHOD = """\
 - Rounds: {rounds}. In each, both servers get the same prompts, which nobody has seen before, one server after the other
   and in turns the first; every scenario begins with fresh servers. A figure is the median of the rounds, a ratio the
   median of each round's ratio.
-- Not equal: each server keeps its own defaults for what the command lines do not say. OffGrid starts its worker with
-  `GOMP_SPINCOUNT=1000`, llama-server waits as OpenMP does by itself and falls far behind when other programs want the
-  processor: measure on a quiet machine only. llama-server may keep up to 8 GiB of prompts in host memory.
+- Not equal: each server keeps its own defaults for what the command lines do not say. llama-server may keep up to 8 GiB
+  of prompts in host memory. Both fall far behind when other programs want the processor: measure on a quiet machine.
 - The limit of llama.cpp counts the reading of prompts of 32 tokens, about what the servers have to read of a short
   prompt beyond the cached beginning of the chat template. The rows "without reading the prompts" leave that out.
 - A token arrives when its bytes reach the client, which runs on the same machine.

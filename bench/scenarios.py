@@ -7,9 +7,11 @@ servers, so that no figure depends on what ran before, and measures them one aft
 import asyncio
 import itertools
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import prompts
 from loadgen import Request, Stream, Target
@@ -19,6 +21,9 @@ WIDTHS = (1, 4, 8, 16)  # clients at once
 SHORT_WORDS = 24
 # What a prompt of so many words leaves to compute when the chat template's fixed beginning is cached.
 SHORT_TOKENS = 32
+ALONE_TOKENS = 40  # of each running answer before and after, from which its usual gap is known
+SAVED_WORDS = 300  # a shorter common beginning is not written to disk
+FILE_PATIENCE_S = 30
 HEAD_START_S = 0.3  # after which a long prompt is certainly being read
 
 
@@ -95,6 +100,29 @@ def shared_prefix(lab: Lab, turn: int) -> Iterator[Finding]:
                 yield Finding(variant, server.name, server.load(requests, n_clients=8))
 
 
+def restart(lab: Lab, turn: int) -> Iterator[Finding]:
+    """A prompt whose long beginning two others had before the server was started again; and computed by a new one."""
+    n_words = max(lab.sizes.prefix_words, SAVED_WORDS)
+    requests = lab.requests(f"restart {turn}", 3, SHORT_WORDS // 2, lab.sizes.brief_tokens, n_words)
+    with tempfile.TemporaryDirectory(prefix="offgrid-bench-") as folder:
+        known, new = Path(folder) / "known", Path(folder) / "new"
+        with running([OFFGRID], lab.settings, known) as [server]:
+            server.load(requests[:2], n_clients=1)
+            _wait_for_file(known / "cache")
+        variants = [("known", known), ("computed", new)]
+        for variant, data_dir in variants if turn % 2 == 0 else reversed(variants):
+            with running([OFFGRID], lab.settings, data_dir) as [server]:
+                yield Finding(variant, OFFGRID, server.load(requests[2:], n_clients=1))
+
+
+def _wait_for_file(folder: Path) -> None:
+    deadline = time.monotonic() + FILE_PATIENCE_S
+    while not list(folder.glob("*.prefix")):
+        if time.monotonic() > deadline:
+            raise MeasurementFailed("OffGrid did not save the shared beginning of two prompts")
+        time.sleep(0.05)
+
+
 def distinct(lab: Lab, turn: int) -> Iterator[Finding]:
     """8 clients at once with longer prompts that have nothing in common."""
     requests = lab.requests(f"distinct {turn}", 8, lab.sizes.distinct_words, lab.sizes.brief_tokens)
@@ -118,7 +146,7 @@ def long_prompt(lab: Lab, turn: int) -> Iterator[Finding]:
     """A short prompt, and four running answers, while somebody else's very long prompt is being read."""
     sizes = lab.sizes
     # More tokens than they will come to, for they are hung up on; all together must fit the context.
-    streams = lab.requests(f"long {turn} streams", 4, SHORT_WORDS, 700)
+    streams = lab.requests(f"long {turn} streams", 4, SHORT_WORDS, 970)
     [long] = lab.requests(f"long {turn}", 1, sizes.long_words, sizes.brief_tokens)
     [short] = lab.requests(f"long {turn} short", 1, SHORT_WORDS // 2, sizes.brief_tokens)
     with running(_in_turn(turn), lab.settings) as servers:
@@ -130,36 +158,52 @@ def long_prompt(lab: Lab, turn: int) -> Iterator[Finding]:
 async def _beside_long(target: Target, requests: list[Request], long: Request, short: Request) -> dict:
     """The waits of the short prompt and of the running streams; hangs up on the streams at the end."""
     streams = [await Stream.send(target, request) for request in requests]
-    while any(stream.n_events < 40 and not stream.has_ended.done() for stream in streams):
-        await asyncio.sleep(0.01)
+    await _more_tokens(streams, ALONE_TOKENS)
     all_run_at = max(stream.answer().token_times[0] for stream in streams)
     others = [await Stream.send(target, long)]
     await asyncio.sleep(HEAD_START_S)
     others.append(await Stream.send(target, short))
     await asyncio.gather(*(stream.has_ended for stream in others))
+    alone_again_at = time.perf_counter()
+    await _more_tokens(streams, ALONE_TOKENS)
     long_answer, short_answer = (stream.answer() for stream in others)
     if any(stream.has_ended.done() for stream in streams) or long_answer.error or short_answer.error:
         raise MeasurementFailed(f"an answer ended too early: {long_answer.error or short_answer.error or streams}")
     for stream in streams:
         stream.hang_up()
     arrivals = [stream.answer().token_times for stream in streams]
-    usual_s = statistics.median(_gaps(arrivals, all_run_at, long_answer.sent_at))
+    before_s = statistics.median(b - a for a, b in _gaps(arrivals, all_run_at, long_answer.sent_at))
+    after_s = statistics.median(b - a for a, b in _gaps(arrivals, alone_again_at, time.perf_counter()))
     meanwhile = _gaps(arrivals, long_answer.sent_at, long_answer.token_times[0])
+    read_s = long_answer.ttft_s
+
+    def usual_s(at: float) -> float:
+        """Every step takes longer as the texts grow: what is usual lies between before and after."""
+        return before_s + (after_s - before_s) * min(max((at - long_answer.sent_at) / read_s, 0), 1)
+
     return {
         "short_ttft_s": round(short_answer.ttft_s, 4),
-        "long_ttft_s": round(long_answer.ttft_s, 4),
-        "usual_gap_s": round(usual_s, 4),
-        "meanwhile_gap_s": round(statistics.median(meanwhile), 4),
-        "gap_max_s": round(max(meanwhile), 4),
-        "gap_max_to_usual": round(max(meanwhile) / usual_s, 2),
+        "long_ttft_s": round(read_s, 4),
+        "usual_gap_s": round(before_s, 4),
+        "usual_gap_after_s": round(after_s, 4),
+        "meanwhile_gap_s": round(statistics.median(b - a for a, b in meanwhile), 4),
+        "gap_max_s": round(max(b - a for a, b in meanwhile), 4),
+        "gap_max_to_usual": round(max((b - a) / usual_s(b) for a, b in meanwhile), 2),
         "long_prompt_tokens": long_answer.prompt_tokens,
     }
 
 
-def _gaps(arrivals: list[tuple[float, ...]], since: float, until: float) -> list[float]:
-    """The waits between one token and the next, of each stream, that touch the time between `since` and `until`."""
+async def _more_tokens(streams: list[Stream], n: int) -> None:
+    """Wait until each stream has `n` more events, or has ended."""
+    wanted = [stream.n_events + n for stream in streams]
+    while any(s.n_events < n and not s.has_ended.done() for s, n in zip(streams, wanted, strict=True)):
+        await asyncio.sleep(0.01)
+
+
+def _gaps(arrivals: list[tuple[float, ...]], since: float, until: float) -> list[tuple[float, float]]:
+    """(from, to) between one token and the next, of each stream, where that touches `since` to `until`."""
     pairs = [pair for times in arrivals for pair in itertools.pairwise(times)]
-    return [b - a for a, b in pairs if b > since and a < until]
+    return [(a, b) for a, b in pairs if b > since and a < until]
 
 
 def idle_cache(lab: Lab, turn: int) -> Iterator[Finding]:
@@ -220,6 +264,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         clients,
         shared_prefix,
+        restart,
         distinct,
         turnover,
         long_prompt,

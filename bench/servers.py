@@ -102,14 +102,14 @@ def raw_figures(settings: Settings, n_prompt: int, n_tokens: int, n_streams: int
 
 
 class Server:
-    """One server process with a port and a data folder of its own."""
+    """One server process with a port of its own, whose log goes to `folder`."""
 
-    def __init__(self, name: str, settings: Settings, folder: Path):
+    def __init__(self, name: str, settings: Settings, folder: Path, data_dir: Path):
         self.name = name
         self.port = _free_port()
         self.target = loadgen.Target("127.0.0.1", self.port, settings.model.stem)
         self._folder = folder
-        words = command(name, settings, self.port, folder / "data")
+        words = command(name, settings, self.port, data_dir)
         self.started_at = time.perf_counter()
         with (folder / "output.log").open("wb") as log:
             self.process = subprocess.Popen(words, cwd=REPO, env=_environment(), stdout=log, stderr=subprocess.STDOUT)
@@ -177,10 +177,10 @@ class Server:
 
 
 @contextmanager
-def starting(name: str, settings: Settings):
-    """A server that has just been started, ended afterwards with all that it wrote."""
+def starting(name: str, settings: Settings, data_dir: Path | None = None):
+    """A server that has just been started, ended afterwards with all that it wrote, unless it was given `data_dir`."""
     with tempfile.TemporaryDirectory(prefix="offgrid-bench-") as folder:
-        server = Server(name, settings, Path(folder))
+        server = Server(name, settings, Path(folder), data_dir or Path(folder) / "data")
         try:
             yield server
         finally:
@@ -188,10 +188,10 @@ def starting(name: str, settings: Settings):
 
 
 @contextmanager
-def running(names: Iterable[str], settings: Settings):
+def running(names: Iterable[str], settings: Settings, data_dir: Path | None = None):
     """Servers fresh from the start, healthy and warmed up by one short answer, in the given order."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(starting(name, settings)) for name in names]
+        servers = [stack.enter_context(starting(name, settings, data_dir)) for name in names]
         for server in servers:
             server.wait_until_healthy()
             server.load([loadgen.Request("Hello!", 8, seed=1)], n_clients=1)

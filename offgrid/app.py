@@ -31,7 +31,8 @@ class App:
         self.started = time.monotonic()
         self._access_log = logs.access
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
-        self.pool = Pool(config.engine, Budget(config.engine.ram_budget_mb * 1_000_000), logs.worker_line)
+        budget = Budget(config.engine.ram_budget_mb * 1_000_000)
+        self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
         self.guard = Guard(config.server.allowed_hosts, config.server.cors_origins)
         self.router = Router(ROUTES)
         settings = config.server

@@ -79,6 +79,7 @@ class EngineSettings:
     step_target_ms: float = 120
     cache_hot_tokens: int = 0
     cache_ram_mb: int = 256
+    cache_disk_mb: int = 1024
     default_model: str = ""  # "" is the first chat model
     default_embedding_model: str = ""
     preload: bool = True

@@ -251,6 +251,8 @@ SETTINGS = (
             "Finished text that stays inside the context, at the cost of slower answers.", "tokens"),
     Setting("engine.cache_ram_mb", whole(0, 2**20), "OFFGRID_CACHE_RAM_MB", "--cache-ram-mb",
             "Memory for saved prompts and answers of a model, at most an eighth of the free RAM; 0 saves none.", "MB"),
+    Setting("engine.cache_disk_mb", whole(0, 2**24), "OFFGRID_CACHE_DISK_MB", "--cache-disk-mb",
+            "Disk space for prompts that survive a restart, at most a twentieth of what is free; 0 keeps none.", "MB"),
     Setting("engine.kv_cache_type", KV_TYPE, "OFFGRID_KV_CACHE_TYPE", "--kv-cache-type",
             "Precision of the context's memory; q8_0 halves it, q4_0 quarters it."),
     Setting("engine.flash_attention", FLASH_ATTENTION, "OFFGRID_FLASH_ATTENTION", "--flash-attention",

@@ -22,6 +22,10 @@ fingerprint() {
     cat requirements*.txt | cksum
 }
 
+compiler_flags() {
+    grep -v '^#' scripts/compiler_flags.txt
+}
+
 # Looks for the two large packages without loading them: this runs at every `make run`.
 packages_work() {
     "$venv_python" -c '
@@ -75,7 +79,8 @@ install_packages() {
     if ! "$venv_python" -c 'import llama_cpp' 2>/dev/null; then
         check_compiler
         CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(build_jobs)}
-        export CMAKE_BUILD_PARALLEL_LEVEL
+        CFLAGS="${CFLAGS:-} $(compiler_flags)" CXXFLAGS="${CXXFLAGS:-} $(compiler_flags)"
+        export CMAKE_BUILD_PARALLEL_LEVEL CFLAGS CXXFLAGS
         echo "Installing; llama.cpp is built once, with $CMAKE_BUILD_PARALLEL_LEVEL parallel jobs:" \
             "about 6 minutes on a laptop, 20 to 40 on a Raspberry Pi."
     fi

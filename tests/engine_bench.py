@@ -1,11 +1,15 @@
 """A work bench for the engine's loop: a fake model, a channel that collects, and requests by hand."""
 
+from running import wait_until
+
 from offgrid.types import Finish, Sampling
 from offgrid.worker.engine import Engine
 from offgrid.worker.fake import FakeModel
+from offgrid.worker.intake import Intake
 from offgrid.worker.kv_cache import KvCache
 from offgrid.worker.pace import Pace
 from offgrid.worker.prefix_cache import PrefixCache
+from offgrid.worker.prefix_files import PrefixFiles
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.sequence import Sequence
 from offgrid.worker.text import TextAssembler
@@ -38,32 +42,44 @@ class CollectingChannel:
 
 
 class Bench:
+    sampling = Sampling()
+
     def __init__(
-        self, *, n_slots: int = 4, model: FakeModel | None = None, hot_cells: int = 1024, warm_bytes: int = 1_000_000
+        self,
+        *,
+        n_slots: int = 4,
+        model: FakeModel | None = None,
+        hot_cells: int = 1024,
+        warm_bytes: int = 1_000_000,
+        files: PrefixFiles | None = None,
     ):
         self.model = model or FakeModel()
         self.channel = CollectingChannel()
         self.kv = KvCache(self.model, n_slots, self.model.n_ctx)
-        self.cache = PrefixCache(self.kv, hot_cells=hot_cells, warm_bytes=warm_bytes)
+        self.cache = PrefixCache(self.kv, hot_cells=hot_cells, warm_bytes=warm_bytes, files=files)
         self.scheduler = Scheduler(n_slots, self.kv, self.cache, Pace(120, self.model.n_batch))
         self.engine = Engine(self.model, self.scheduler, self.channel)
+        self.intake = Intake(files, self.cache, self.engine) if files else self.engine
         self.n_submitted = 0
 
     def submit(self, prompt: str, max_tokens: int = 20, *, stop: tuple[str, ...] = (), client: str = "") -> int:
         """Hand in a request; returns its id."""
         self.n_submitted += 1
-        tokens = list(prompt.encode())
+        tokens = self.tokens(prompt)
         sequence = Sequence(
             id=self.n_submitted,
             tokens=tokens,
             n_prompt=len(tokens),
             n_limit=min(len(tokens) + max_tokens, self.model.n_ctx),
-            sampler=self.model.sampler(Sampling(), tokens, max_tokens),
+            sampler=self.model.sampler(self.sampling, tokens, max_tokens),
             text=TextAssembler(stop),
             client=client,
         )
-        self.engine.submit(sequence)
+        self.intake.submit(sequence)
         return self.n_submitted
+
+    def tokens(self, prompt: str) -> list[int]:
+        return list(prompt.encode())
 
     def step(self) -> None:
         """One step of the loop."""
@@ -80,9 +96,15 @@ class Bench:
         for _ in range(most_steps):
             if self.is_idle:
                 return
+            if isinstance(self.intake, Intake) and self.scheduler.is_idle:
+                wait_until(lambda: self.intake.is_idle)
             self.step()
         raise AssertionError(f"not idle after {most_steps} steps")
 
     @property
     def is_idle(self) -> bool:
-        return self.scheduler.is_idle and self.engine._inbox.empty()
+        is_reading = isinstance(self.intake, Intake) and not self.intake.is_idle
+        return not is_reading and self.scheduler.is_idle and self.engine._inbox.empty()
+
+    def cancel(self, id: int) -> None:
+        self.intake.cancel(id)

@@ -17,6 +17,8 @@ REPO = Path(__file__).resolve().parent.parent
 CHAT = "SmolLM2-135M-Instruct.Q4_1"
 EMBEDDING = "all-MiniLM-L6-v2.F16"
 PROGRAM = (str(REPO / "offgrid.py"), "serve")
+STARTERS = ("--models-dir", str(REPO / "models"))  # flags: with the starter models
+SIGNS_OF_LIFE = ("--keep-alive-interval-s", "0.05")  # a waiting stream shows by a comment that it has been accepted
 
 
 class RunningServer:

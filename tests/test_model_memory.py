@@ -4,13 +4,14 @@ import random
 
 import numpy as np
 import pytest
+import tiny_memories
 import tiny_models
 from engine_bench import CollectingChannel
 
 from offgrid.types import Sampling
 from offgrid.worker import library
 from offgrid.worker.engine import Engine
-from offgrid.worker.kv_cache import KvCache
+from offgrid.worker.kv_cache import KvCache, State
 from offgrid.worker.library import L
 from offgrid.worker.model import Model, ModelSettings
 from offgrid.worker.pace import Pace
@@ -94,6 +95,11 @@ def test_shared_and_restored_prefixes_give_the_logits_of_a_fresh_context(path):
     assert run_random(path, seed=1, n_steps=2000) > 2000
 
 
+@pytest.mark.parametrize("kind", tiny_memories.MODELS)
+def test_so_do_those_of_a_memory_that_cannot_be_cut(tmp_path, kind):
+    assert run_random(tiny_memories.MODELS[kind](tmp_path / "m.gguf"), seed=2, n_steps=1000) > 1000
+
+
 def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path):
     model, reference = load(path, 512, 2), load(path, 512, 1)
     kv = KvCache(model, 2, model.n_ctx)
@@ -103,11 +109,11 @@ def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path
     kv.extended(0, len(tokens))
     holder = kv.holder_ids[-1]
     kv.copy(0, holder, len(tokens))
-    state, n_bytes = kv.save(holder, 10**9)
+    state = kv.save(holder, len(tokens), 10**9)
     kv.drop(0)
     kv.drop(holder)
-    assert n_bytes == len(state) > 0
-    assert kv.restore(1, state, len(tokens), 40)
+    assert state.n_bytes == len(state.data) > 0
+    assert kv.restore(1, state, 40)
     rest = Sequence(1, [*tokens[:40], 65, 66], 42, 100, None, TextAssembler(), slot=1, n_computed=40)
     rows = model.decode([Chunk(rest, 2)])
     assert np.abs(logits_of(model, rows[0]) - fresh_logits(reference, rest.tokens)).max() < TOLERANCE
@@ -116,7 +122,7 @@ def test_a_saved_prefix_restored_and_cut_goes_on_as_if_it_had_been_computed(path
 def test_a_state_of_another_kind_of_cache_is_refused_and_leaves_nothing_behind(path):
     model = load(path, 512, 2)
     kv = KvCache(model, 2, model.n_ctx)
-    assert not kv.restore(1, np.zeros(500, np.uint8), 10, 10)
+    assert not kv.restore(1, State(0, 10, bytes(500), 500), 10)
     assert kv.n_used == 0
 
 

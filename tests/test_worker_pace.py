@@ -1,6 +1,6 @@
 """The pace: how many prompt tokens a step may take."""
 
-from offgrid.worker.pace import MIN_CHUNK, STRETCH, TILE, Pace
+from offgrid.worker.pace import LOOK_EVERY, MIN_CHUNK, STRETCH, TILE, Pace
 
 
 def learned(*, tile_row_ms: float, single_row_ms: float, decode_ms: float = 25.0, n_decoding: int = 4) -> Pace:
@@ -55,3 +55,20 @@ def test_streams_that_are_slow_by_themselves_do_not_starve_prompts():
 
 def test_a_batch_full_of_streams_leaves_no_room_for_prompts():
     assert Pace(120, 16).prompt_budget(16, 1) == 0
+
+
+def test_now_and_then_a_step_of_streams_only_shows_what_they_cost_by_now():
+    pace = learned(tile_row_ms=3.3, single_row_ms=6)
+    taken = []
+    for _ in range(3 * LOOK_EVERY):
+        taken.append(pace.prompt_budget(4, 1))
+        pace.observe(4, taken[-1], 60)
+    assert taken.count(0) == 2
+    assert pace.prompt_budget(0, 1) > 0
+
+
+def test_one_step_that_another_program_held_up_does_not_stop_the_prompts():
+    pace = learned(tile_row_ms=3.3, single_row_ms=3.5)
+    usual = pace.prompt_budget(4, 1)
+    pace.observe(4, usual, 3000)
+    assert pace.prompt_budget(4, 1) > usual // 2

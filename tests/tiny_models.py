@@ -2,7 +2,7 @@
 
 Each function writes one file, takes a few milliseconds, gives the same bytes on every run, and returns the path.
 The real llama.cpp loads them in milliseconds, so tests of the worker need no fake of it.
-Broken files are in `broken_files.py`.
+Broken files are in `broken_files.py`, models with another memory than a KV cache in `tiny_memories.py`.
 
 Tensors are numpy arrays, so their shapes read (rows, columns) where a GGUF file says [columns, rows].
 """
@@ -58,7 +58,7 @@ def chat_model(
     `byte_bias` is that of the bytes above 0x7F: 0 makes them as likely as letters (tests split UTF-8).
     """
     rng = np.random.default_rng(seed)
-    tokens, types = _chat_vocabulary()
+    tokens, types = chat_vocabulary()
     tensors = _llama_tensors(rng, len(tokens))
     bias = np.zeros(len(tokens))
     bias[[i for i in range(128) if not chr(i).isprintable()]] = NEVER
@@ -77,7 +77,7 @@ def scripted_model(path: Path, pieces: list[str | bytes], *, n_ctx_train: int = 
     Raises ValueError for a repeated piece, an empty one, and a bare newline, with which every chat prompt ends: the
     next token depends on nothing but the last one.
     """
-    tokens, types = _chat_vocabulary()
+    tokens, types = chat_vocabulary()
     script = [_spell(p if isinstance(p, bytes) else p.encode()) for p in pieces]
     if len(set(script)) < len(script) or {"", _spell(b"\n")} & set(script):
         raise ValueError("pieces must be unique, and neither empty nor a bare newline")
@@ -102,7 +102,7 @@ def scripted_model(path: Path, pieces: list[str | bytes], *, n_ctx_train: int = 
     return _write_llama(path, tokens, types, tensors, n_ctx_train, CHATML)
 
 
-def _chat_vocabulary() -> tuple[list[str], list[int]]:
+def chat_vocabulary() -> tuple[list[str], list[int]]:
     tokens = [_spell(bytes([b])) for b in range(256)] + [m.replace(" ", "") for m in MERGES] + [*CONTROL, *MARKS]
     types = [NORMAL_TYPE] * (256 + len(MERGES)) + [CONTROL_TYPE] * len(CONTROL) + [USER_DEFINED_TYPE] * len(MARKS)
     return tokens, types
@@ -152,11 +152,7 @@ def _llama_tensors(rng: np.random.Generator, n_vocab: int) -> dict[str, np.ndarr
 
 
 def _write_llama(path, tokens, types, tensors, n_ctx_train, template) -> Path:
-    keys = {
-        "general.type": "model",
-        "general.name": Path(path).stem,
-        "general.file_type": 0,  # F32
-        "general.license": "mit",
+    shape = {
         "llama.context_length": n_ctx_train,
         "llama.embedding_length": WIDTH,
         "llama.block_count": N_BLOCKS,
@@ -167,6 +163,17 @@ def _write_llama(path, tokens, types, tensors, n_ctx_train, template) -> Path:
         "llama.rope.freq_base": 10000.0,
         "llama.rope.dimension_count": HEAD,
         "llama.vocab_size": len(tokens),
+    }
+    return write_gguf(path, "llama", shape | chat_keys(path, tokens, types, template), tensors)
+
+
+def chat_keys(path: Path, tokens: list[str], types: list[int], template: str | None) -> dict:
+    """The metadata of a chat model that does not depend on its architecture."""
+    keys = {
+        "general.type": "model",
+        "general.name": Path(path).stem,
+        "general.file_type": 0,  # F32
+        "general.license": "mit",
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "qwen2",
         "tokenizer.ggml.tokens": tokens,
@@ -179,7 +186,7 @@ def _write_llama(path, tokens, types, tensors, n_ctx_train, template) -> Path:
     }
     if template is not None:
         keys["tokenizer.chat_template"] = template
-    return write_gguf(path, "llama", keys, tensors)
+    return keys
 
 
 # --- embedding models and rerankers: architecture bert, WordPiece of lower-case pairs of letters ---

@@ -22,9 +22,10 @@ MAX_EMBED_TEXTS = 64  # sequences of one call (worker/embedder.py)
 class LoadPlan:
     settings: dict  # the fields of `worker.model.ModelSettings`
     estimate: Estimate
-    kv_type: str
-    n_ctx: int
-    n_seq_max: int
+
+    @property
+    def n_ctx(self) -> int:
+        return self.settings["n_ctx"]
 
     @property
     def need_bytes(self) -> int:
@@ -62,7 +63,7 @@ def plan_load(
     warm_bytes = min(chosen.cache_ram_mb * 1_000_000, most_bytes // 8, most_bytes - size.total)
     n_batch = min(chosen.batch_size, n_ctx)
     worker = _worker_settings(model, chosen, n_threads, n_ctx=n_ctx, n_batch=n_batch, kv_type=kv_type)
-    return LoadPlan(worker | {"warm_bytes": warm_bytes}, size, kv_type, n_ctx, n_seq_max)
+    return LoadPlan(worker | {"warm_bytes": warm_bytes}, size)
 
 
 def context_of(model: ModelFile, settings: EngineSettings) -> dict:
@@ -83,7 +84,7 @@ def _plan_embedding(model: ModelFile, chosen: EngineSettings, most_bytes: int, n
     if size.total > most_bytes:
         raise InsufficientMemory(f"{_needs(model, size, most_bytes)} Use a smaller model or quantisation.")
     worker = _worker_settings(model, chosen, n_threads, n_ctx=n_batch, n_batch=n_batch, kv_type="f16")
-    return LoadPlan(worker | {"warm_bytes": 0}, size, "f16", n_batch, MAX_EMBED_TEXTS)
+    return LoadPlan(worker | {"warm_bytes": 0}, size)
 
 
 def _worker_settings(model: ModelFile, chosen: EngineSettings, n_threads: int, **sizes) -> dict:

@@ -49,6 +49,8 @@ class LoadingBoard:
             self._latest.pop(model_id, None)  # the newest loading stands last
             self._latest[model_id] = Progress(
                 model_id,
+                MAKING_ROOM,
+                message="looks for memory",
                 started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 is_warm=model_id in self._took_ms,
                 estimated_ms=self._took_ms.get(model_id, 0),

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from offgrid.config import EngineSettings
 from offgrid.engine.catalog import ModelFile
@@ -39,10 +40,17 @@ CLEAR_FIT = 1.25  # with so much more room than the formula says, nothing needs 
 
 
 class Pool:
-    def __init__(self, settings: EngineSettings, budget: Budget, write_log: Callable[[str, str], None]):
-        """`write_log(model_id, line)` takes what the workers print."""
+    def __init__(
+        self,
+        settings: EngineSettings,
+        budget: Budget,
+        write_log: Callable[[str, str], None],
+        cache_dir: Path | None = None,
+    ):
+        """`write_log(model_id, line)` takes what the workers print; `cache_dir`: where they keep prompts, if at all."""
         self.settings = settings
         self.budget = budget
+        self.cache_dir = cache_dir
         self.n_threads = settings.threads or len(os.sched_getaffinity(0))
         self.board = LoadingBoard()
         self._write_log = write_log
@@ -271,7 +279,7 @@ class Pool:
         self.board.note(model.id, STARTING, "starting the engine")
         worker = self._workers[model.id] = WorkerClient(
             model.id,
-            plan.settings,
+            plan.settings | self._prompts_on_disk(chosen),
             max_active=chosen.parallel + chosen.max_queue,
             load_timeout_s=chosen.load_timeout_s,
             write_log=lambda line: self._write_log(model.id, line),
@@ -283,6 +291,11 @@ class Pool:
         if worker.pid is not None:
             self.budget.attach(model.id, worker.pid)
         return worker
+
+    def _prompts_on_disk(self, chosen: EngineSettings) -> dict:
+        if self.cache_dir is None:
+            return {}
+        return {"cache_dir": str(self.cache_dir), "cold_bytes": chosen.cache_disk_mb * 1_000_000}
 
     def _unload(self, worker: WorkerClient, reason: str) -> bool:
         """Begin to end an idle worker; False when it is busy after all. Waiting here would hold the lock it needs."""

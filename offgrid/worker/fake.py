@@ -2,16 +2,27 @@
 
 It keeps the same books as llama.cpp's unified KV cache and is stricter about them: a gap in the positions, more cells
 than there are, or a step that is too large raises at once. Its next token depends on every token that its memory holds
-for the sequence, so a wrong cell gives a wrong text: `FakeModel.expected` says what the right one is.
+for the sequence, so a wrong cell gives a wrong text: `FakeModel.expected` says what the right one is. It can also be
+one whose memory cannot be cut, and then raises when that is tried.
 """
 
+import struct
 import zlib
+from dataclasses import dataclass
 
 from offgrid.types import Sampling
 from offgrid.worker.scheduler import Chunk
 
 EOS = 256  # tokens 0…255 are bytes
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  "
+SAVED = struct.Struct("<iH?93x")  # position, token, is_full: 100 bytes a token
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    number: int  # so that shared ones are counted once
+    token: int
+    is_full: bool = True  # False: its layers with a sliding window were not saved
 
 
 class FakeSampler:
@@ -27,12 +38,23 @@ class FakeSampler:
 
 
 class FakeModel:
-    def __init__(self, *, n_ctx: int = 1024, n_batch: int = 64, one_in_n_ends: int = 40):
-        """`one_in_n_ends`: how rare the end of a text is; 0 is never."""
+    def __init__(
+        self,
+        *,
+        n_ctx: int = 1024,
+        n_batch: int = 64,
+        one_in_n_ends: int = 40,
+        is_whole: bool = False,
+        n_window: int = 0,
+    ):
+        """`one_in_n_ends`: how rare the end of a text is; 0 is never. `is_whole` as recurrent models are; `n_window`
+        tokens are seen by some of its layers, 0: all by all."""
+        self.is_whole = is_whole
+        self.n_window = n_window
         self.n_ctx = n_ctx
         self.n_batch = n_batch
         self.one_in_n_ends = one_in_n_ends
-        self.memory: dict[int, list[tuple[int, int]]] = {}  # sequence id → (number of the cell, token)
+        self.memory: dict[int, dict[int, Cell]] = {}  # sequence id → position → cell, in the order of positions
         self._n_cells_made = 0
         self.n_threads = 0
         self.n_decodes = 0
@@ -43,7 +65,7 @@ class FakeModel:
 
     @property
     def n_used(self) -> int:
-        return len({number for cells in self.memory.values() for number, _ in cells})
+        return len({cell.number for cells in self.memory.values() for cell in cells.values()})
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         return list(text.encode())
@@ -67,13 +89,16 @@ class FakeModel:
         self._rows, rows = {}, []
         for chunk in chunks:
             sequence = chunk.sequence
-            held = self.memory.setdefault(sequence.slot, [])
-            assert len(held) == sequence.n_computed, f"a gap: {len(held)} cells, {sequence.n_computed} in the books"
-            held += map(self._cell, sequence.tokens[sequence.n_computed : sequence.n_computed + chunk.n])
+            held = self.memory.setdefault(sequence.slot, {})
+            start, end = sequence.n_computed, sequence.n_computed + chunk.n
+            assert list(held) == list(range(start)), f"a gap: {len(held)} cells, {start} in the books"
+            assert self.can_cut(sequence.slot, start), "cells that a sliding window sees are not there"
+            for position in range(start, end):
+                held[position] = self._cell(sequence.tokens[position])
             self.n_computed += chunk.n
             rows.append(len(rows))
             if chunk.needs_logits:
-                self._rows[rows[-1]] = [token for _, token in held]
+                self._rows[rows[-1]] = [cell.token for cell in held.values()]
         assert self.n_used <= self.n_ctx, f"{self.n_used} cells of {self.n_ctx}"
         return rows
 
@@ -84,30 +109,47 @@ class FakeModel:
         assert not sampler.is_closed, "a closed sampler was asked"
         return self.next_token(self._rows[row])  # KeyError: a row without logits, which would abort llama.cpp
 
-    # --- memory: cells are numbers, so that shared ones are counted once ---
+    # --- memory ---
 
     def forget(self, id: int, n_keep: int = 0) -> None:
-        del self.memory.get(id, [])[n_keep:]
+        held = self.memory.get(id, {})
+        assert not self.is_whole or n_keep in (0, len(held)), "a cut of what cannot be cut"
+        for position in [p for p in held if p >= n_keep]:
+            del held[position]
 
-    def copy(self, source: int, target: int, n: int) -> None:
-        assert not self.memory.get(target), "a copy over cells: two for one position"
-        assert len(self.memory[source]) >= n, "a copy of cells that are not there"
-        self.memory[target] = self.memory[source][:n]
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        copied = {p: cell for p, cell in self.memory[source].items() if start <= p < end}
+        held = self.memory.setdefault(target, {})
+        assert not held.keys() & copied.keys(), "a copy over cells: two for one position"
+        assert list(copied) == list(range(start, end)), "a copy of cells that are not there"
+        assert not self.is_whole or (copied == self.memory[source] and not held), "a copy of a part"
+        held |= copied
+
+    def can_cut(self, id: int, n: int) -> bool:
+        held = self.memory.get(id, {})
+        if self.is_whole:
+            return n == len(held)
+        return n <= len(held) and all(held[p].is_full for p in range(max(0, n - self.n_window), n))
+
+    def shortest_cut(self, n: int) -> int:
+        return n if self.is_whole or 0 < self.n_window < n else 0
 
     def state_bytes(self, id: int) -> int:
-        return 100 * len(self.memory[id])
+        return SAVED.size * len(self.memory[id])
 
-    def save(self, id: int) -> list[int]:
-        return [token for _, token in self.memory[id]]
+    def save(self, id: int) -> bytes:
+        held = self.memory[id]
+        lost = max(held) + 1 - self.n_window if self.n_window else 0
+        return b"".join(SAVED.pack(p, cell.token, cell.is_full and p >= lost) for p, cell in held.items())
 
-    def restore(self, id: int, state: list[int]) -> bool:
-        self.memory[id] = [self._cell(token) for token in state]
+    def restore(self, id: int, state: bytes) -> bool:
+        self.memory[id] = {p: self._cell(token, is_full) for p, token, is_full in SAVED.iter_unpack(state)}
         assert self.n_used <= self.n_ctx, f"{self.n_used} cells of {self.n_ctx}"
         return True
 
-    def _cell(self, token: int) -> tuple[int, int]:
+    def _cell(self, token: int, is_full: bool = True) -> Cell:
         self._n_cells_made += 1
-        return self._n_cells_made, token
+        return Cell(self._n_cells_made, token, is_full)
 
     def abort(self) -> None:
         self.abort_next = True

@@ -4,23 +4,34 @@ A unified cache is one pool of cells, one token each; a cell belongs to one or m
 last of them lets go. llama.cpp tells nobody how many are free, so the account is kept here, exactly: cells that were
 computed in one go by one sequence are a `Span`, and an id holds the beginning of each span it shares.
 
+Cells can be saved into host memory as a `State`, which may hold the end of a sequence only and build on another state:
+many conversations over one document keep the document once.
+
 Sequence ids below `n_slots` can be computed on; those above only hold cells. `device` makes the calls
 (`model.Model`, or `fake.FakeModel`). Pure Python otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 MOST_IDS = 256  # llama.cpp's own limit; memory calls take all of them whatever n_seq_max is
 
 
+Bytes = bytes | bytearray | memoryview  # or anything else with a buffer, such as a numpy array of uint8
+
+
 class Device(Protocol):
-    def copy(self, source: int, target: int, n: int) -> None: ...
+    is_whole: bool  # recurrent or hybrid: neither a sequence nor a state can be cut, and no part of it copied
+    n_window: int  # of the layers with a sliding window; 0: there are none
+
+    def copy(self, source: int, target: int, start: int, end: int) -> None: ...
     def forget(self, id: int, n_keep: int = 0) -> None: ...
+    def can_cut(self, id: int, n: int) -> bool: ...
+    def shortest_cut(self, n: int) -> int: ...
     def state_bytes(self, id: int) -> int: ...
-    def save(self, id: int) -> object: ...
-    def restore(self, id: int, state: object) -> bool: ...
+    def save(self, id: int) -> Bytes: ...
+    def restore(self, id: int, state: Bytes) -> bool: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -29,6 +40,30 @@ class Span:
 
     start: int
     end: int
+
+
+@dataclass(eq=False, slots=True)
+class State:
+    """Saved cells in positions `start` to `end` of a sequence; its beginning up to `start` is that of `base`."""
+
+    start: int
+    end: int
+    data: Bytes
+    n_bytes: int
+    base: "State | None" = None
+
+    @property
+    def chain(self) -> Iterator["State"]:
+        """This state, what it builds on, and so on: the last cells first."""
+        state = self
+        while state is not None:
+            yield state
+            state = state.base
+
+    @property
+    def n_cells(self) -> int:
+        """The most cells in use while it is being restored."""
+        return max(state.end for state in self.chain)
 
 
 class KvCache:
@@ -40,7 +75,7 @@ class KvCache:
         self.holder_ids = range(n_slots + 1, MOST_IDS)
         self.n_used = 0
         self.n_peak = 0  # the most cells used since the pool was last empty: how far up cells may lie
-        self._device = device
+        self.device = device
         self._held: dict[int, list[tuple[Span, int]]] = {}  # id → its spans, each with the position where it stops
 
     @property
@@ -68,38 +103,66 @@ class KvCache:
     def copy(self, source: int, target: int, n: int) -> None:
         """Let the empty id `target` share the first `n` tokens of `source`. No data moves."""
         assert not self.length(target) and n <= self.length(source), f"copy of {n} from {source} to {target}"
-        self._device.copy(source, target, n)
+        self.device.copy(source, target, 0, n)
         self._held[target] = _first(self._held[source], n)
 
     def keep(self, id: int, n: int) -> None:
         """Let `id` hold its first `n` tokens only."""
-        self._device.forget(id, n)
+        self.device.forget(id, n)
         self._held[id] = _first(self._held.get(id, []), n)
         self._recount()
 
     def drop(self, id: int) -> None:
-        self._device.forget(id)
+        self.device.forget(id)
         self._held.pop(id, None)
         self._recount()
 
-    def save(self, id: int, most_bytes: int) -> tuple[object, int] | None:
-        """(state, its bytes) of a sequence, for `restore`; None when that is more than `most_bytes`. Its cells stay."""
-        # Saved from an id that only holds, a state could not be restored.
-        self._device.copy(id, self.scratch_id, self.length(id))
-        n_bytes = self._device.state_bytes(self.scratch_id)
-        state = self._device.save(self.scratch_id) if n_bytes <= most_bytes else None
-        self._device.forget(self.scratch_id)
-        return None if state is None else (state, n_bytes)
+    def can_cut(self, id: int, n: int) -> bool:
+        """Whether the first `n` tokens of an id are there to be gone on from."""
+        return n <= self.length(id) and self.device.can_cut(id, n)
 
-    def restore(self, id: int, state: object, n_state: int, n: int) -> bool:
-        """Put a saved state of `n_state` tokens into the empty id, which keeps the first `n`; False: it did not fit."""
+    def save(self, id: int, n: int, most_bytes: int, base: State | None = None, start: int = 0) -> State | None:
+        """The first `n` tokens of a sequence, whose cells stay; None when that is more than `most_bytes`.
+
+        With `base`, a state of the same tokens up to `start` at least, only the cells from there on are saved.
+        """
+        # Saved from an id that only holds, a state could not be restored; and a state is always of all cells of an id.
+        self.device.copy(id, self.scratch_id, start, n)
+        n_bytes = self.device.state_bytes(self.scratch_id)
+        data = self.device.save(self.scratch_id) if n_bytes <= most_bytes else None
+        self.device.forget(self.scratch_id)
+        return None if data is None else State(start, n, data, n_bytes, base)
+
+    def restore(self, id: int, state: State, n: int) -> bool:
+        """Put a saved state into the empty id, which keeps the first `n` tokens; False, and it is empty, when the cells
+        or the device do not allow it."""
         assert not self.length(id), f"restore over {id}"
-        if n_state > self.n_free or not self._device.restore(id, state):
+        if state.n_cells > self.n_free:
             return False
-        self._held[id] = [(Span(0, n_state), n_state)]
+        end = n
+        parts = []  # the first cells first, each with the position where it stops
+        for part in state.chain:
+            if part.start < end:
+                parts.insert(0, (part, min(part.end, end)))
+            end = min(end, part.start)
+        for part, end in parts:
+            if not self._restore_part(id, part):
+                self.drop(id)
+                return False
+            if end < part.end:
+                self.keep(id, end)
+        return True
+
+    def _restore_part(self, id: int, part: State) -> bool:
+        # A restored state replaces all that an id held, so what builds on other cells comes by way of another id.
+        target = id if not part.start else self.scratch_id
+        if not self.device.restore(target, part.data):
+            return False
+        if part.start:
+            self.device.copy(target, id, part.start, part.end)
+            self.device.forget(target)
+        self._held.setdefault(id, []).append((Span(part.start, part.end), part.end))
         self._recount()
-        if n < n_state:
-            self.keep(id, n)
         return True
 
     def _recount(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from offgrid.types import Sampling
 from offgrid.worker import library
+from offgrid.worker.kv_cache import Bytes
 from offgrid.worker.library import L
 from offgrid.worker.sampling import REPEAT_WINDOW, Sampler
 from offgrid.worker.scheduler import Chunk
@@ -45,6 +46,8 @@ class ModelSettings:
     step_target_ms: float = 120
     hot_cells: int = 1024  # idle cells that cached prefixes may hold
     warm_bytes: int = 0  # host memory for saved prefixes
+    cache_dir: str = ""  # where prefixes are kept that survive a restart
+    cold_bytes: int = 0  # their files together; 0: none
     chat_template: str | None = None  # instead of the one in the file
     strip_accents: bool = False  # texts reach the tokenizer without accents: see `text.without_accents`
     n_gpu_layers: int = 0
@@ -75,7 +78,10 @@ class Model:
         self.n_ctx = L.llama_n_ctx(self.ctx)
         self.memory = L.llama_get_memory(self.ctx)  # None for encoders, which keep none; memory calls on it do nothing
         # A recurrent state is of one point in the text: it cannot be cut or shared in part.
-        self.can_share = not (L.llama_model_is_recurrent(self.model) or L.llama_model_is_hybrid(self.model))
+        self.is_whole = bool(L.llama_model_is_recurrent(self.model) or L.llama_model_is_hybrid(self.model))
+        self.n_window = L.llama_model_n_swa(
+            self.model
+        )  # tokens that layers with a sliding window see; 0: none have one
         self.eog_tokens = [t for t in range(self.n_vocab) if L.llama_vocab_is_eog(self.vocab, t)]
         self._is_eog = frozenset(self.eog_tokens)
         self._pieces: dict[int, bytes] = {}
@@ -197,29 +203,47 @@ class Model:
         """Drop the cells of a sequence from position `n_keep` on."""
         L.llama_memory_seq_rm(self.memory, id, n_keep, -1)
 
-    def copy(self, source: int, target: int, n: int) -> None:
-        """Let the empty `target` share the first `n` cells of `source`."""
-        L.llama_memory_seq_cp(self.memory, source, target, 0, n)
+    def copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Let `target`, empty from there on, share the cells of `source` in positions `start` to `end`."""
+        if self.is_whole:  # of a hybrid model a range would take a part of one half and the whole of the other
+            start, end = 0, -1
+        L.llama_memory_seq_cp(self.memory, source, target, start, end)
+
+    def can_cut(self, id: int, n: int) -> bool:
+        """Whether the first `n` tokens of a sequence are there to be gone on from."""
+        last = L.llama_memory_seq_pos_max(self.memory, id)
+        if self.is_whole:
+            return n == last + 1
+        # Layers with a sliding window may have given up cells that the whole sequence no longer sees.
+        first = L.llama_memory_seq_pos_min(self.memory, id)
+        return n <= last + 1 and first <= max(0, n - self.n_window)
+
+    def shortest_cut(self, n: int) -> int:
+        """The shortest beginning that a saved state of `n` tokens can be cut to: states hold no cells outside of the
+        window of their last token."""
+        return n if self.is_whole or 0 < self.n_window < n else 0
 
     def state_bytes(self, id: int) -> int:
         return L.llama_state_seq_get_size(self.ctx, id)
 
     def save(self, id: int) -> np.ndarray:
-        """The state of a sequence, (n_bytes,) uint8. Only ids that can be computed on can be restored from it."""
+        """The state of a sequence  # (n_bytes,) uint8; only of ids that can be computed on can it be restored"""
         state = np.empty(self.state_bytes(id), np.uint8)
         n = L.llama_state_seq_get_data(self.ctx, _bytes_of(state), len(state), id)
         return state[:n]
 
-    def restore(self, id: int, state: np.ndarray) -> bool:
+    def restore(self, id: int, state: Bytes) -> bool:
         """Put a saved state into a sequence; False, and the sequence empty, when llama.cpp does not take it."""
-        if L.llama_state_seq_set_data(self.ctx, _bytes_of(state), len(state), id):
+        array = np.frombuffer(state, np.uint8)
+        if L.llama_state_seq_set_data(self.ctx, _bytes_of(array), len(array), id):
             return True
         self.forget(id)
         return False
 
     def abort(self) -> None:
         """Make the step that is being computed end at once. Any thread; without a step running it does nothing."""
-        self._abort_flag[0] = b"x"
+        if not self.is_whole:  # half a step could not be taken out of such a memory again
+            self._abort_flag[0] = b"x"
 
     def set_threads(self, n: int) -> None:
         L.llama_set_n_threads(self.ctx, n, n)

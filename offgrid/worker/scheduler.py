@@ -66,6 +66,8 @@ class Scheduler:
         """Take a computed chunk into the books."""
         self.kv.extended(chunk.sequence.slot, chunk.n)
         chunk.sequence.n_computed += chunk.n
+        if chunk.sequence.stops and not chunk.sequence.n_to_stop:
+            self.cache.stopped(chunk.sequence)
 
     def plan(self) -> list[Chunk]:
         """The next step, at least one token of it.
@@ -141,7 +143,7 @@ class Scheduler:
         for sequence in prefilling:
             if budget <= 0:
                 break
-            prompts.append(Chunk(sequence, min(sequence.n_pending, budget)))
+            prompts.append(Chunk(sequence, min(sequence.n_to_stop, budget)))
             budget -= prompts[-1].n
         return decoding + prompts
 

@@ -21,6 +21,7 @@ class Sequence:
     slot: int | None = None  # the sequence id in the KV cache while it runs
     n_computed: int = 0  # tokens whose KV cells exist
     n_cached: int = 0  # prompt tokens that came from the cache
+    stops: list[int] = field(default_factory=list)  # lengths at which its state is saved on the way, ascending
     arrived: float = 0.0  # seconds, monotonic
     first_step: float = field(default=0.0)  # when its prefill began
     first_token: float = field(default=0.0)
@@ -29,6 +30,11 @@ class Sequence:
     def n_pending(self) -> int:
         """Tokens that must be computed before the next one can be sampled."""
         return len(self.tokens) - self.n_computed
+
+    @property
+    def n_to_stop(self) -> int:
+        """Tokens to compute until the next one can be sampled or its state must be saved."""
+        return self.stops[0] - self.n_computed if self.stops else self.n_pending
 
     @property
     def n_generated(self) -> int:

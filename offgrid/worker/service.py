@@ -6,18 +6,23 @@ Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, 
 {"op": "cancel", "id"}, {"op": "threads", "n"}.
 """
 
+import sys
 import time
+from pathlib import Path
 
 from offgrid.worker import library
 from offgrid.worker.channel import Channel
 from offgrid.worker.embedder import MAX_TEXTS, Embedder, EmbedJob
 from offgrid.worker.engine import Engine
+from offgrid.worker.fingerprint import fingerprint
+from offgrid.worker.intake import Intake
 from offgrid.worker.kv_cache import KvCache
 from offgrid.worker.library import L
 from offgrid.worker.model import LoadFailed as LoadFailed
 from offgrid.worker.model import Model, ModelSettings
 from offgrid.worker.pace import Pace
 from offgrid.worker.prefix_cache import PrefixCache
+from offgrid.worker.prefix_files import PrefixFiles
 from offgrid.worker.prepare import Preparer, Refused
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.sequence import Sequence
@@ -67,13 +72,19 @@ class Service:
         match message["op"]:
             case self.op:
                 try:
-                    self.loop.submit(self.prepare(message))
+                    self.submit(self.prepare(message))
                 except Refused as refusal:
                     self.channel.refuse(message["id"], refusal.error)
             case "cancel":
-                self.loop.cancel(message["id"])
+                self.cancel(message["id"])
             case "threads":
                 self.loop.set_threads(message["n"])
+
+    def submit(self, work: Sequence | EmbedJob) -> None:
+        self.loop.submit(work)
+
+    def cancel(self, id: int) -> None:
+        self.loop.cancel(id)
 
     def prepare(self, message: dict) -> Sequence | EmbedJob:
         """What the loop is given for a request. Raises Refused."""
@@ -91,12 +102,39 @@ class ChatService(Service):
         template = settings.chat_template or (in_file.decode("utf-8", "replace") if in_file else None)
         self.preparer = Preparer(model, ChatTemplate(template, bos=bos, eos=eos), self.n_limit, bos)
         kv = KvCache(model, settings.n_parallel, model.n_ctx)
-        cache = PrefixCache(kv, hot_cells=settings.hot_cells, warm_bytes=settings.warm_bytes, can_share=model.can_share)
+        files = _prefix_files(model)
+        cache = PrefixCache(kv, hot_cells=settings.hot_cells, warm_bytes=settings.warm_bytes, files=files)
         pace = Pace(settings.step_target_ms, model.n_batch)
         self.loop = Engine(model, Scheduler(settings.n_parallel, kv, cache, pace), channel)
+        self.intake = Intake(files, cache, self.loop) if files else self.loop
 
     def prepare(self, message: dict) -> Sequence:
         return self.preparer.sequence(message)
+
+    def submit(self, work: Sequence) -> None:
+        self.intake.submit(work)
+
+    def cancel(self, id: int) -> None:
+        self.intake.cancel(id)
+
+
+def _prefix_files(model: Model) -> PrefixFiles | None:
+    """The folder of saved prefixes; None when there is to be none, or it cannot be used."""
+    settings = model.settings
+    if not settings.cold_bytes:
+        return None
+    try:
+        return PrefixFiles(
+            Path(settings.cache_dir),
+            fingerprint(model),
+            max_bytes=settings.cold_bytes,
+            max_state_bytes=settings.warm_bytes // 2,  # they pass through that memory
+            max_tokens=model.n_ctx,
+            shortest_cut=model.shortest_cut,
+        )
+    except OSError as error:
+        print(f"Prompts are not saved in {settings.cache_dir}: {error.strerror}.", file=sys.stderr, flush=True)
+        return None
 
 
 class EmbeddingService(Service):
