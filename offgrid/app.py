@@ -11,6 +11,8 @@ from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType
 from offgrid.logs import Logs
+from offgrid.procs.budget import Budget
+from offgrid.types import Event
 from offgrid.web.guard import Guard
 from offgrid.web.message import Request, Response
 from offgrid.web.router import Route, Router
@@ -29,7 +31,8 @@ class App:
         self.started = time.monotonic()
         self._access_log = logs.access
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
-        self.pool = Pool(config.engine, logs.worker_line, config.paths.data_dir / "cache")
+        budget = Budget(config.engine.ram_budget_mb * 1_000_000)
+        self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
         self.guard = Guard(config.server.allowed_hosts, config.server.cors_origins)
         self.router = Router(ROUTES)
         settings = config.server
@@ -48,11 +51,16 @@ class App:
         self.server.start()
 
     def preload(self) -> None:
-        """Begin to load the default chat model, so that the first person does not wait for it."""
-        try:
-            self.pool.load(self.default_model("chat"))
-        except ApiError as error:  # none there yet, or a name that does not exist: the first request will say so
-            log.warning("nothing is loaded in advance: %s", error.message)
+        """Begin to load the default chat model and the pinned ones, so that the first person does not wait."""
+        names = [id for id, own in self.config.engine.models.items() if own.pinned]
+        if self.config.engine.preload:
+            names.append("")
+        for name in names:
+            try:
+                model = self.catalog.resolve(name) if name else self.default_model("chat")
+                self.pool.submit(model, None, _warn_if_not_loaded)
+            except ApiError as error:  # none there yet, or a name that does not exist: the first request will say so
+                log.warning("nothing is loaded in advance: %s", error.message)
 
     def stop(self) -> None:
         """Stop accepting, let running answers end within the grace period, and leave no child behind."""
@@ -107,6 +115,11 @@ class App:
         access.require(who, route.permission)
         _check_content_type(request, route)
         return route.handler(request, self, **params)
+
+
+def _warn_if_not_loaded(event: Event) -> None:
+    if isinstance(event, ApiError):
+        log.warning("not loaded in advance: %s", event.message)
 
 
 def _check_content_type(request: Request, route: Route) -> None:

@@ -18,6 +18,10 @@ def main(argv: list[str] | None = None) -> int:
         from offgrid.worker.main import main as run_worker
 
         return run_worker(int(argv[1]))
+    if argv[:1] == ["_measure"]:
+        from offgrid.worker.measure import main as run_measure
+
+        return run_measure(int(argv[1]))
     try:
         return _run(argv)
     except SetupError as error:
@@ -78,11 +82,26 @@ def _models(action: str, settings) -> int:
 
     files = Catalog([settings.paths.models_dir, *settings.paths.models_dirs]).scan()
     for file in files:
-        about = f"broken: {file.broken}" if file.broken else file.kind
+        about = f"broken: {file.broken}" if file.broken else file.kind + _need(file, settings.engine)
         print(f"{file.id}\t{file.size_bytes / 1e6:.0f} MB\t{about}")
     if not files:
         print(f"No models in {settings.paths.models_dir}. To fetch two small ones: python offgrid.py models starter")
     return 0
+
+
+def _need(file, engine) -> str:
+    """What a model would take on this machine as it is now, with a space before; "" for kinds that are not loaded."""
+    from offgrid.engine.load_plan import plan_load
+    from offgrid.errors import InsufficientMemory
+    from offgrid.procs.budget import Budget
+
+    if file.kind not in ("chat", "embedding"):
+        return ""
+    try:
+        plan = plan_load(file, engine, Budget(engine.ram_budget_mb * 1_000_000).look().capacity, 1)
+    except InsufficientMemory as error:
+        return f"\t{error.message}"
+    return f"\tneeds {plan.need_bytes / 1e6:.0f} MB with a context of {plan.n_ctx} tokens"
 
 
 def _check_packages(*names: str) -> None:
@@ -99,7 +118,7 @@ def _check_packages(*names: str) -> None:
 
 def _serve(settings) -> int:
     import signal
-    import threading
+    import socket
 
     from offgrid.app import App
     from offgrid.banner import show_banner
@@ -107,14 +126,16 @@ def _serve(settings) -> int:
 
     logs = Logs(settings.log, settings.paths.data_dir / "logs")
     app = App(settings, logs)
-    is_told_to_stop = threading.Event()
+    signals, wakes_signals = socket.socketpair()
+    wakes_signals.setblocking(False)
+    signal.set_wakeup_fd(wakes_signals.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: is_told_to_stop.set())
+        signal.signal(number, lambda *_: None)
     app.start()
     show_banner(app, sys.stdout)
-    if settings.engine.preload:
-        app.preload()
-    is_told_to_stop.wait()
+    app.preload()
+    # Not an Event: the kernel may interrupt another thread, which would leave this one asleep in its lock.
+    signals.recv(1)
     # A second Ctrl-C while answers are ending means: now.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app.stop()

@@ -8,7 +8,7 @@ yaml and difflib are imported where they are used: the server must answer 0.3 s 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -38,7 +38,16 @@ class ModelSettings:
     """What one model does differently. None: as for every other model, or as the model file says."""
 
     ctx_size: int | None = None
+    parallel: int | None = None
     threads: int | None = None
+    batch_size: int | None = None
+    kv_cache_type: str | None = None
+    flash_attention: str | None = None
+    load_mode: str | None = None
+    gpu_layers: int | None = None
+    rpc_servers: tuple[str, ...] | None = None
+    keep_alive_s: float | None = None
+    pinned: bool = False
     speculation: str | None = None
     chat_template: str | None = None  # the Jinja text itself, also when the yaml named a file
     system_prompt: str | None = None
@@ -55,6 +64,8 @@ class ModelSettings:
 class EngineSettings:
     """`aliases` holds the aliases of every per-model section too."""
 
+    ram_budget_mb: int = 0  # for all models together; 0 is what the machine can give
+    keep_alive_s: float = -1  # of an idle model; below 0 it stays until its room is needed
     parallel: int = 16
     ctx_size: int = 0  # cells of the unified KV cache; 0 is automatic
     threads: int = 0  # 0 is automatic
@@ -64,6 +75,8 @@ class EngineSettings:
     flash_attention: str = "auto"
     speculation: str = "auto"
     load_mode: str = "mmap"
+    gpu_layers: int = 0
+    rpc_servers: tuple[str, ...] = ()  # host:port
     load_timeout_s: float = 300
     step_target_ms: float = 120
     cache_hot_tokens: int = 0
@@ -74,6 +87,15 @@ class EngineSettings:
     preload: bool = True
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # other name -> model id
     models: Mapping[str, ModelSettings] = field(default_factory=lambda: MappingProxyType({}))  # model id -> its own
+
+    def for_model(self, model_id: str) -> "EngineSettings":
+        """These settings, with what a model's own section says in their place."""
+        own = self.models.get(model_id, ModelSettings())
+        return replace(self, **{name: value for name in EACH_ITS_OWN if (value := getattr(own, name)) is not None})
+
+
+# The settings that stand both in `engine` and, for one model, in `models.<id>`.
+EACH_ITS_OWN = (ModelSettings.__dataclass_fields__.keys() & EngineSettings.__dataclass_fields__.keys()) - {"aliases"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,15 +370,21 @@ def _check_together(config: Config) -> None:
     for name, path in (("server.tls_cert", server.tls_cert), ("server.tls_key", server.tls_key)):
         if path is not None and not path.is_file():
             raise SetupError(f"{name}: there is no file {path}.")
+    _check_engine(engine, "engine.")
+    for model in engine.models:
+        _check_engine(engine.for_model(model), f"models.{model}.")
+
+
+def _check_engine(engine: EngineSettings, where: str) -> None:
     if engine.parallel > engine.batch_size:
         raise SetupError(
-            f"engine.parallel is {engine.parallel} and engine.batch_size {engine.batch_size}: "
+            f"{where}parallel is {engine.parallel} and {where}batch_size {engine.batch_size}: "
             "a step computes one token for each running answer, so the batch must be at least as large."
         )
     if engine.kv_cache_type != "f16" and engine.flash_attention == "off":
         raise SetupError(
-            f"engine.kv_cache_type {engine.kv_cache_type} needs flash attention: "
-            "set engine.flash_attention to auto or on."
+            f"{where}kv_cache_type {engine.kv_cache_type} needs flash attention: "
+            f"set {where}flash_attention to auto or on."
         )
 
 

@@ -136,6 +136,11 @@ def _origin(value: object) -> str:
     return value
 
 
+def _server(value: object) -> str:
+    _need(re.fullmatch(r"[A-Za-z0-9._-]+:[0-9]{1,5}", _text(value)) is not None)
+    return value
+
+
 def _list_of(check: Callable[[object], object], wanted: str) -> Kind:
     def check_all(value):
         _need(type(value) is list)
@@ -162,9 +167,13 @@ FOLDERS = _list_of(_folder, "folders")
 HOST_NAMES = _list_of(_host_name, "host names without scheme and port")
 ORIGINS = _list_of(_origin, "origins such as http://192.168.1.20:8080, or *")
 NAMES = _list_of(_text, "names")
+SERVERS = _list_of(_server, "host:port addresses")
 ALIASES = Kind("a mapping of other names to model ids", _aliases)
 SECONDS = number(0.01, 86400)
 LOAD_MODE = choice("auto", "none", "mmap", "mlock", "mmap+mlock", "direct")
+FLASH_ATTENTION = choice("auto", "on", "off")
+KV_TYPE = choice("f16", "q8_0", "q4_0")
+KEEP_ALIVE = number(-1, 10_000_000)
 SPECULATION = choice("auto", "off")
 CONTEXT = whole(256, 2**24, or_zero=True)
 
@@ -223,6 +232,10 @@ SETTINGS = (
             "The same for embeddings; empty is the first embedding model."),
     Setting("engine.preload", SWITCH, "OFFGRID_PREWARM_MODELS", "--preload",
             "Load the default chat model at the start, not with the first request."),
+    Setting("engine.ram_budget_mb", whole(0, 2**24), "OFFGRID_MAX_MEMORY_MB", "--ram-budget-mb",
+            "Memory for all loaded models together; 0 is what the machine can give.", "MB"),
+    Setting("engine.keep_alive_s", KEEP_ALIVE, "OFFGRID_KEEP_ALIVE_S", "--keep-alive-s",
+            "A model without requests is unloaded after this; -1 keeps it until its room is needed.", "s"),
     Setting("engine.parallel", whole(1, 128), "OFFGRID_PARALLEL", "--parallel",
             "Answers a model writes at the same time; further requests wait."),
     Setting("engine.max_queue", whole(0, 100_000), "OFFGRID_MAX_QUEUE", "--max-queue",
@@ -241,14 +254,18 @@ SETTINGS = (
             "Memory for saved prompts and answers of a model, at most an eighth of the free RAM; 0 saves none.", "MB"),
     Setting("engine.cache_disk_mb", whole(0, 2**24), "OFFGRID_CACHE_DISK_MB", "--cache-disk-mb",
             "Disk space for prompts that survive a restart, at most a twentieth of what is free; 0 keeps none.", "MB"),
-    Setting("engine.kv_cache_type", choice("f16", "q8_0", "q4_0"), "OFFGRID_KV_CACHE_TYPE", "--kv-cache-type",
+    Setting("engine.kv_cache_type", KV_TYPE, "OFFGRID_KV_CACHE_TYPE", "--kv-cache-type",
             "Precision of the context's memory; q8_0 halves it, q4_0 quarters it."),
-    Setting("engine.flash_attention", choice("auto", "on", "off"), "OFFGRID_FLASH_ATTENTION", "--flash-attention",
+    Setting("engine.flash_attention", FLASH_ATTENTION, "OFFGRID_FLASH_ATTENTION", "--flash-attention",
             "Faster attention; auto asks the model."),
     Setting("engine.speculation", SPECULATION, "OFFGRID_SPECULATION", "--speculation",
             "Write text that repeats earlier text faster; auto does so where it was measured to pay."),
     Setting("engine.load_mode", LOAD_MODE, "OFFGRID_LOAD_MODE", "--load-mode",
             "How a model file is read: mmap shares memory, none copies, mlock never swaps, direct skips the cache."),
+    Setting("engine.gpu_layers", whole(0, 1000), "OFFGRID_GPU_LAYERS", "--gpu-layers",
+            "Layers computed by a GPU or by RPC servers, if llama-cpp-python was built for them."),
+    Setting("engine.rpc_servers", SERVERS, "OFFGRID_RPC_SERVERS", "--rpc-servers",
+            "Machines running llama.cpp's rpc-server that take layers of every model."),
     Setting("engine.load_timeout_s", SECONDS, "OFFGRID_MODEL_LOAD_TIMEOUT", "--load-timeout-s",
             "A model that takes longer to load is given up.", "s"),
     Setting("aliases", ALIASES, "", "", "Other names for models: `other-name: model-id`."),
@@ -271,7 +288,16 @@ SETTINGS = (
 # Below `models.<id>` of the yaml; the fields of ModelSettings.
 MODEL_SETTINGS = (
     Setting("ctx_size", whole(256, 2**24), "", "", "Context shared by all running answers of this model.", "tokens"),
+    Setting("parallel", whole(1, 128), "", "", "Answers this model writes at the same time."),
     Setting("threads", whole(1, 1024), "", "", "CPU threads for this model, at most."),
+    Setting("batch_size", whole(32, 8192), "", "", "Most tokens computed in one step.", "tokens"),
+    Setting("kv_cache_type", KV_TYPE, "", "", "Precision of the context's memory."),
+    Setting("flash_attention", FLASH_ATTENTION, "", "", "Faster attention; auto asks the model."),
+    Setting("load_mode", LOAD_MODE, "", "", "How the file is read."),
+    Setting("gpu_layers", whole(0, 1000), "", "", "Layers computed by a GPU or by RPC servers."),
+    Setting("rpc_servers", SERVERS, "", "", "Machines running llama.cpp's rpc-server that take layers of this model."),
+    Setting("keep_alive_s", KEEP_ALIVE, "", "", "Unloaded after so long without requests; -1 stays.", "s"),
+    Setting("pinned", SWITCH, "", "", "Loaded at the start, and never unloaded for another model."),
     Setting("speculation", SPECULATION, "", "", "Whether this model writes text that repeats earlier text faster."),
     Setting("chat_template", TEXT, "", "", "Jinja text, or the path of a file with it; replaces the model's own."),
     Setting("system_prompt", TEXT, "", "", "Put first when a chat brings no system message of its own."),
@@ -298,10 +324,8 @@ FOREIGN_VARIABLES = {
     "ENABLE_P2P": _NOT_YET,
     "P2P_PORT": _NOT_YET,
     "DISCOVERY_PORT": _NOT_YET,
-    "ENABLE_GPU": _NOT_YET,
-    "GPU_LAYERS": _NOT_YET,
-    "MAX_MODELS": _NOT_YET,
-    "MAX_MEMORY_MB": _NOT_YET,
+    "ENABLE_GPU": "Use OFFGRID_GPU_LAYERS instead.",
+    "MAX_MODELS": "As many as fit into the memory are loaded: use OFFGRID_MAX_MEMORY_MB instead.",
     "CONT_BATCHING": _ALWAYS,
     "REQUEST_ID": _ALWAYS,
     "ADAPTIVE_CONTEXT": _BY_ITSELF,

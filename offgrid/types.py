@@ -85,7 +85,14 @@ class Vectors:
     n_tokens: int
 
 
-Event = Delta | Finish | Vectors | ApiError
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The end of a wish that a model be loaded."""
+
+    n_ctx: int  # tokens
+
+
+Event = Delta | Finish | Vectors | Loaded | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,
-# is a Finish, Vectors or ApiError: exactly one terminal event for every accepted request.
+# is a Finish, Vectors, Loaded or ApiError: exactly one terminal event for every accepted request.
 Sink = Callable[[Event], None]

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import tiny_models
-from faults import Stream, ask, check_one_error, frozen, in_thread, is_running, running_app, worker_of
-from running import SIGNS_OF_LIFE, RunningServer
+from faults import ENDLESS, Stream, ask, check_one_error, frozen, in_thread, is_running, running_app, worker_of
+from running import SIGNS_OF_LIFE, RunningServer, wait_until
 
 from offgrid.errors import Unavailable
 from offgrid.types import Delta
@@ -47,7 +47,7 @@ class FullAfterOne:
     def __init__(self):
         self.n_asked = self.n_cancelled = 0
 
-    def submit(self, _model, _request, sink):
+    def submit(self, _model, _request, sink, _keep_alive_s=None):
         self.n_asked += 1
         if self.n_asked > 1:
             raise Unavailable("The queue is full.")
@@ -75,12 +75,13 @@ def test_a_choice_without_room_ends_a_stream_that_has_begun_with_one_error(endle
 
 @pytest.fixture
 def two(start_server, tmp_path) -> RunningServer:
-    """A server with two chat models, "one" and "two"; "one" is loaded."""
+    """A server with two chat models, "one" and "two", and room for one of them; "one" is loaded."""
     folder = tmp_path / "models"
     folder.mkdir()
     for seed, name in enumerate(("one", "two")):
         tiny_models.chat_model(folder / f"{name}.gguf", seed=seed, n_ctx_train=16_384)
-    server = start_server("--models-dir", str(folder), *SIGNS_OF_LIFE)
+    room = ("--ram-budget-mb", "75", "--ctx-size", "2048", "--cache-ram-mb", "0")
+    server = start_server("--models-dir", str(folder), *room, *SIGNS_OF_LIFE)
     server.chat("Hello!", model="one")
     return server
 
@@ -104,3 +105,17 @@ def test_a_busy_model_is_not_ended_for_another(two):
     assert json.loads(events[-2])["choices"][0]["finish_reason"] == "length"
     thread.join(20)
     assert result[0]["model"] == "two"
+
+
+def test_a_client_that_leaves_while_it_waits_for_room_is_noticed(two):
+    stream = Stream(two.port, model="one", **ENDLESS)
+    stream.event()
+    with frozen(worker_of(two)):
+        waiting = Stream(two.port, model="two")
+        wait_until(lambda: two.request("/v1/loading/progress?model=two")[2]["message"] == "waits for one")
+        waiting.hang_up()
+        log = two.data_dir / "logs" / "access.log"
+        wait_until(lambda: " 499 " in log.read_text())
+    stream.hang_up()
+    two.chat("Hello!", model="one")
+    assert len(two.children()) == 1

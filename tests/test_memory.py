@@ -1,7 +1,6 @@
 """How much memory a model needs, and how large a context a machine is given."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tiny_models
@@ -42,7 +41,8 @@ def test_compute_memory_is_what_llama_cpp_logged_for_smollm2(chat, n_ctx, n_ubat
     logits_copy_mb = 3.0  # logged apart
     assert estimate.compute == pytest.approx((logged_mb + logits_copy_mb) * MB, rel=0.05)
     assert estimate.kv == n_ctx * memory.kv_bytes_per_token(chat)
-    assert estimate.total == estimate.weights + estimate.kv + estimate.compute
+    assert estimate.process == memory.WORKER_BASE_BYTES + memory.VOCABULARY_BYTES * chat.n_vocab
+    assert estimate.total == estimate.weights + estimate.kv + estimate.compute + estimate.process
 
 
 def test_a_recurrent_model_has_a_state_for_each_sequence(chat):
@@ -81,55 +81,21 @@ def test_the_context_follows_from_the_model_the_people_and_the_memory(chat, n_ct
     assert chosen % 256 == 0
 
 
-# --- what the machine can give ---
+def test_without_flash_attention_the_scores_of_all_heads_need_memory(chat):
+    logged_mb = 88.9 + 3.2  # compute and output buffer of SmolLM2 at 4096
+    estimate = memory.estimate_bytes(chat, 4096, "f16", 17, has_flash_attention=False)
+    assert estimate.compute == pytest.approx(logged_mb * MB, rel=0.1)
 
 
-def machine(folder: Path, files: dict[str, str]) -> int:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return memory.available_bytes(folder / "proc", folder / "cgroup")
+def test_the_largest_context_that_fits_is_the_largest(chat):
+    def estimate(n_ctx: int, kv_type: str) -> memory.Estimate:
+        return memory.estimate_bytes(chat, n_ctx, kv_type, 17)
 
-
-MEMINFO = {"proc/meminfo": "MemTotal:  16000000 kB\nMemFree:  1000 kB\nMemAvailable:  8000 kB\n"}
-
-
-def test_without_limits_it_is_what_the_kernel_calls_available(tmp_path):
-    assert machine(tmp_path, MEMINFO) == 8_192_000
-
-
-def test_a_container_limit_counts_without_the_file_cache(tmp_path):
-    cgroup = {"cgroup/memory.max": "5000000", "cgroup/memory.current": "4000000"}
-    stat = {"cgroup/memory.stat": "anon 1000000\ninactive_file 3000000\n"}
-    assert machine(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/\n"} | cgroup | stat) == 4_000_000
-
-
-def test_the_tightest_limit_of_all_groups_above_counts(tmp_path):
-    files = {
-        "proc/self/cgroup": "0::/system.slice/offgrid.service\n",
-        "cgroup/system.slice/memory.max": "3000000",
-        "cgroup/system.slice/memory.current": "1000000",
-        "cgroup/system.slice/offgrid.service/memory.max": "max",
-        "cgroup/system.slice/offgrid.service/memory.current": "500000",
-    }
-    assert machine(tmp_path, MEMINFO | files) == 2_000_000
-
-
-def test_the_older_control_groups_are_understood(tmp_path):
-    files = {
-        "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n",
-        "cgroup/memory/memory.limit_in_bytes": "2000000",
-        "cgroup/memory/memory.usage_in_bytes": "1500000",
-        "cgroup/memory/memory.stat": "total_inactive_file 200000\n",
-    }
-    assert machine(tmp_path, MEMINFO | files) == 700_000
-
-
-def test_a_group_over_its_limit_has_nothing_left(tmp_path):
-    files = {"proc/self/cgroup": "0::/\n", "cgroup/memory.max": "10", "cgroup/memory.current": "99"}
-    assert machine(tmp_path, MEMINFO | files) == 0
-
-
-def test_elsewhere_the_system_is_asked(tmp_path):
-    assert memory.available_bytes(tmp_path, tmp_path) > 1 * MB
-    assert memory.available_bytes() > 1 * MB
+    for most in (200 * MB, 300 * MB, 1000 * MB):
+        n_ctx = memory.largest_n_ctx(estimate, most, "f16", 100_096)
+        assert estimate(n_ctx, "f16").total <= most < estimate(n_ctx + 256, "f16").total
+    assert memory.largest_n_ctx(estimate, 1 * GB, "f16", 1024) == 1024
+    assert memory.largest_n_ctx(estimate, 100 * MB, "f16", 1024) == 0
+    assert memory.largest_n_ctx(estimate, 300 * MB, "q8_0", 100_096) > memory.largest_n_ctx(
+        estimate, 300 * MB, "f16", 100_096
+    )

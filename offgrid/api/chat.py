@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from offgrid.api.fields import Fields, kind_of
 from offgrid.api.generate import generate
+from offgrid.api.keep_alive import read_keep_alive
 from offgrid.api.models import model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.wire import ChatFormat
@@ -21,9 +22,19 @@ def create_chat_completion(request: Request, app) -> Response | None:
     asked = replace(read_generation(fields, own, model.id, request.peer), messages=messages)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
+    keep_alive_s = read_keep_alive(fields)
     _refuse_what_is_not_there(fields)
     all_asked = choices(asked, n)
-    return generate(request, app, model, all_asked, ChatFormat, stream=is_stream, include_usage=include_usage)
+    return generate(
+        request,
+        app,
+        model,
+        all_asked,
+        ChatFormat,
+        stream=is_stream,
+        include_usage=include_usage,
+        keep_alive_s=keep_alive_s,
+    )
 
 
 def _refuse_what_is_not_there(fields: Fields) -> None:

@@ -4,7 +4,8 @@ import base64
 import struct
 
 from offgrid.api.fields import Fields
-from offgrid.api.generate import embed
+from offgrid.api.generate import ask_once
+from offgrid.api.keep_alive import read_keep_alive
 from offgrid.api.models import model_for
 from offgrid.errors import BadRequest
 from offgrid.types import EmbedRequest, Vectors
@@ -25,9 +26,10 @@ def create_embeddings(request: Request, app) -> Response:
             "dimensions cannot be chosen: vectors have the length that the model was trained for. Leave it out.",
             param="dimensions",
         )
+    keep_alive_s = read_keep_alive(fields)
     fields.ignore("user")
     fields.finish()
-    vectors = embed(request, app, model, EmbedRequest(model.id, texts))
+    vectors = ask_once(request, app, model, EmbedRequest(model.id, texts), keep_alive_s)
     usage = {"prompt_tokens": vectors.n_tokens, "total_tokens": vectors.n_tokens}
     data = [
         {"object": "embedding", "index": i, "embedding": row}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from offgrid.api.wire import Format, StreamEncoder, whole_answer
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError
-from offgrid.types import Delta, EmbedRequest, Event, Finish, GenerateRequest, Sink, Vectors
+from offgrid.types import Delta, EmbedRequest, Event, Finish, GenerateRequest, Loaded, Sink, Vectors
 from offgrid.web import sse
 from offgrid.web.message import Request, Response
 from offgrid.web.stream import StreamWriter, Wakeup
@@ -20,7 +20,7 @@ class Answer:
 
     def __init__(self, wakeup: Wakeup, n: int):
         self.error: ApiError | None = None
-        self.ends: list[Finish | Vectors | None] = [None] * n
+        self.ends: list[Finish | Vectors | Loaded | None] = [None] * n
         self._n_open = n
         self._wakeup = wakeup
 
@@ -31,7 +31,7 @@ class Answer:
     def on_delta(self, index: int, delta: Delta) -> None:
         """New text of a choice."""
 
-    def on_finish(self, index: int, end: Finish | Vectors, *, is_last: bool) -> None:
+    def on_finish(self, index: int, end: Finish | Vectors | Loaded, *, is_last: bool) -> None:
         """A choice is complete."""
 
     def _take(self, index: int, event: Event) -> None:
@@ -85,34 +85,45 @@ def generate(
     *,
     stream: bool,
     include_usage: bool,
+    keep_alive_s: float | None,
 ) -> Response | None:
     """Answer a chat or text completion; one choice for each of `asked`. Raises ApiError, ClientGone."""
     if stream:
-        return _stream(request, app, model, asked, StreamEncoder(form, model.id, include_usage=include_usage))
+        encoder = StreamEncoder(form, model.id, include_usage=include_usage)
+        return _stream(request, app, model, asked, encoder, keep_alive_s)
     with Wakeup() as wakeup:
         answer = CollectedAnswer(wakeup, len(asked))
-        _run(request, app, model, asked, answer, wakeup)
+        _run(request, app, model, asked, answer, wakeup, keep_alive_s)
     if answer.error is not None:
         raise answer.error
     return Response.json(whole_answer(form, model.id, answer.texts, answer.ends))
 
 
-def embed(request: Request, app, model: ModelFile, asked: EmbedRequest) -> Vectors:
-    """The vectors of a request's texts. Raises ApiError, ClientGone."""
+def ask_once(
+    request: Request, app, model: ModelFile, asked: EmbedRequest | None, keep_alive_s: float | None
+) -> Vectors | Loaded:
+    """The vectors of a request's texts; with None, wait until the model is loaded. Raises ApiError, ClientGone."""
     with Wakeup() as wakeup:
         answer = Answer(wakeup, 1)
-        _run(request, app, model, [asked], answer, wakeup)
+        _run(request, app, model, [asked], answer, wakeup, keep_alive_s)
     if answer.error is not None:
         raise answer.error
     return answer.ends[0]
 
 
-def _stream(request: Request, app, model: ModelFile, asked: list[GenerateRequest], encoder: StreamEncoder) -> None:
+def _stream(
+    request: Request,
+    app,
+    model: ModelFile,
+    asked: list[GenerateRequest],
+    encoder: StreamEncoder,
+    keep_alive_s: float | None,
+) -> None:
     writer = request.open_stream(sse.CONTENT_TYPE, app.guard.cors_headers(request))
     with Wakeup() as wakeup:
         answer = StreamedAnswer(wakeup, len(asked), encoder, writer)
         try:
-            _run(request, app, model, asked, answer, wakeup, lambda: writer.write(sse.comment()))
+            _run(request, app, model, asked, answer, wakeup, keep_alive_s, lambda: writer.write(sse.comment()))
         except ApiError as error:  # there was no room for one of several choices, when others may have begun
             answer.error = answer.error or error
     if answer.error is not None:
@@ -126,16 +137,17 @@ def _run(
     request: Request,
     app,
     model: ModelFile,
-    asked: list[GenerateRequest] | list[EmbedRequest],
+    asked: list[GenerateRequest] | list[EmbedRequest | None],
     answer: Answer,
     wakeup: Wakeup,
+    keep_alive_s: float | None,
     on_silence: Callable[[], None] = lambda: None,
 ) -> None:
     """Submit all, and wait until the answer is complete or has failed, calling `on_silence` now and then."""
     jobs = []
     try:
         for index, one in enumerate(asked):
-            jobs.append(app.pool.submit(model, one, answer.sink(index)))
+            jobs.append(app.pool.submit(model, one, answer.sink(index), keep_alive_s))
         while not request.wait_for(wakeup, app.config.server.keep_alive_interval_s):
             on_silence()
     finally:

@@ -1,9 +1,10 @@
-"""GET /v1/models, and which model a request means."""
+"""GET /v1/models, which model a request means, and reading a model's file ahead."""
 
 from offgrid.api.fields import Fields
 from offgrid.config import ModelSettings
 from offgrid.engine.catalog import ModelFile
-from offgrid.errors import BadRequest
+from offgrid.engine.prewarm import read_ahead
+from offgrid.errors import BadRequest, InsufficientMemory
 from offgrid.web.message import Request, Response
 
 # kind of model file → what it is called in the list; other kinds are parts of models and cannot be asked for
@@ -14,7 +15,7 @@ USES = {"chat": "/v1/chat/completions", "embedding": "/v1/embeddings"}
 def list_models(_request: Request, app) -> Response:
     """What can be asked for, and, apart from that, which files are broken and why."""
     files = app.catalog.scan()
-    data = [_entry(file) for file in files if file.kind in LISTED]
+    data = [_entry(app, file) for file in files if file.kind in LISTED]
     answer = {"object": "list", "data": data}
     if broken := [{"id": file.id, "reason": file.broken} for file in files if file.broken]:
         answer["broken"] = broken
@@ -22,17 +23,50 @@ def list_models(_request: Request, app) -> Response:
 
 
 def get_model(_request: Request, app, id: str) -> Response:
-    return Response.json(_entry(app.catalog.resolve(id)))
+    return Response.json(_entry(app, app.catalog.resolve(id)))
 
 
-def _entry(file: ModelFile) -> dict:
-    return {
+def refresh_models(request: Request, app) -> Response:
+    """The list, with every file looked at again, also where its size and time say that nothing changed."""
+    Fields(request.json() if request.body else {}).finish()
+    app.catalog.forget()
+    return list_models(request, app)
+
+
+def prewarm_file(model: ModelFile) -> Response:
+    read_ahead(model)
+    answer = {"success": True, "status": "warming", "model_id": model.id, "path": str(model.path)}
+    return Response.json(answer | {"message": "The file is being read ahead."}, status=202)
+
+
+def _entry(app, file: ModelFile) -> dict:
+    entry = {
         "id": file.id,
         "object": "model",
         "created": file.created,
         "owned_by": "offgrid-llm",
         "type": LISTED.get(file.kind, file.kind),
         "size": file.size_bytes,
+    }
+    return entry | _residence(app, file) if file.kind in LISTED else entry
+
+
+def _residence(app, file: ModelFile) -> dict:
+    """Whether it is in memory, and what it takes there, or would take by itself."""
+    worker = next((w for w in app.pool.workers if w.model_id == file.id), None)
+    state = "not-loaded" if worker is None else "loaded" if worker.is_ready else "loading"
+    promised = app.pool.budget.promised(file.id)
+    try:
+        plan = None if promised else app.pool.plan(file)
+        n_bytes, does_fit = promised or plan.need_bytes, True
+    except InsufficientMemory:
+        n_bytes, does_fit = None, False
+    return {
+        "state": state,
+        "pinned": app.pool.is_pinned(file.id),
+        "fits": does_fit,
+        "memory_mb": None if n_bytes is None else round(n_bytes / 1e6),
+        "context_length": worker.settings["n_ctx"] if worker else plan.n_ctx if does_fit and plan else None,
     }
 
 

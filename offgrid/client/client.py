@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from . import address
 from .errors import NotSupportedYet, OffGridError
+from .models import Loading, Models
 from .transport import EventStream, Transport
 
 DEFAULT_HOST = "http://localhost:11611"
@@ -29,7 +30,8 @@ class Client:
         host = host or os.environ.get("OFFGRID_HOST") or DEFAULT_HOST
         api_key = os.environ.get("OFFGRID_API_KEY") if api_key is None else api_key
         self._transport = Transport(address.parse(host), api_key, timeout_s, max_retries)
-        self.models = Models(self)
+        self.models = Models(self._transport)
+        self.loading = Loading(self._transport)
         self.kb = KnowledgeBase()
 
     def __repr__(self) -> str:
@@ -112,7 +114,15 @@ class Client:
 
     def list_models(self) -> list[dict]:
         """The models of the server, each with its "id"."""
-        return _take(lambda reply: reply["data"], self._transport.call("GET", "/v1/models"))
+        return self.models.list()
+
+    def cache_stats(self) -> dict:
+        """What is in the server's memory: {"loaded_models": [{"id", "size_mb"}], "cache_size", "max_size", …} in MB."""
+        return self._transport.call("GET", "/v1/cache/stats")
+
+    def is_model_cached(self, model: str) -> bool:
+        """Whether the model with this id is in the server's memory."""
+        return model in [entry.get("id") for entry in self._transport.take("loaded_models", "GET", "/v1/cache/stats")]
 
     def health(self) -> dict:
         """{"status": "healthy", …}"""
@@ -159,21 +169,6 @@ class TextStream:
 
     def close(self) -> None:
         self._events.close()
-
-
-class Models:
-    """`client.models`"""
-
-    def __init__(self, client: Client):
-        self._client = client
-
-    def list(self) -> "list[dict]":
-        return self._client.list_models()
-
-    def download(self, repository: str, file_name: str) -> None:
-        raise NotSupportedYet(
-            f"OffGrid cannot download {file_name} of {repository} yet: copy the file into the server's models folder."
-        )
 
 
 class KnowledgeBase:

@@ -40,9 +40,16 @@ class Transport:
                 f"{self.address.url}{path} answered with something that is not JSON. Is this an OffGrid server?"
             ) from None
 
-    def stream(self, path: str, body: dict) -> "EventStream":
+    def take(self, key: str, method: str, path: str, body: dict | None = None):
+        """What stands under `key` in the reply. Raises like `call`, and OffGridError when nothing does."""
+        reply = self.call(method, path, body)
+        if not isinstance(reply, dict) or key not in reply:
+            raise OffGridError(f"The server's answer has no {key!r}: {str(reply)[:_ERROR_EXCERPT_CHARS]}")
+        return reply[key]
+
+    def stream(self, path: str, body: dict | None = None, *, method: str = "POST") -> "EventStream":
         """Raises like `call`, before the first event."""
-        return EventStream(self._open("POST", path, body))
+        return EventStream(self._open(method, path, body))
 
     def _open(self, method: str, path: str, body: dict | None) -> http.client.HTTPResponse:
         """The response of a successful request, its body unread. Waits and asks again where the server says when."""

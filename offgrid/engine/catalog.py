@@ -67,6 +67,11 @@ class Catalog:
             models = [self._model(id, parts) for id, parts in _sets(found)]
         return sorted(_hide_duplicates(models), key=lambda model: (model.id.casefold(), model.id))
 
+    def forget(self) -> None:
+        """Read every file again at the next look."""
+        with self._lock:
+            self._known.clear()
+
     def resolve(self, name: str) -> ModelFile:
         """The model that a client means by `name`: the first of these rules that finds one.
 

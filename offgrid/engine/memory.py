@@ -1,13 +1,13 @@
-"""Memory: what a model will need, what the machine can give, and how large a KV cache follows from both.
+"""Memory: what a model will need, and how large a KV cache follows from what there is.
 
-Knows GGUF metadata and the operating system's numbers, nothing of workers. All figures are bytes unless they say
-otherwise. Estimates err on the high side: a context that is a little too big meets the OOM killer, not an error.
+Knows GGUF metadata, nothing of workers or of this machine. All figures are bytes unless they say otherwise. Estimates
+err on the high side: a context that is a little too big meets the OOM killer, not an error. They are for a context in
+full use; a fresh worker has not touched all of its scratch space yet.
 """
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 from offgrid.engine.gguf import GgufInfo
 
@@ -23,7 +23,9 @@ MIN_CELLS = 512
 MAX_CELLS = 16_384
 CELLS_PER_PERSON = 1024
 MIN_LOGIT_ROWS = 64  # what a worker asks for when it has fewer sequences (worker/model.py)
-UNKNOWN_MACHINE_BYTES = 2 << 30  # where the system does not tell, as on Windows: the smallest that is worth trying
+# A worker that holds the smallest of models: Python, numpy, jinja2, llama.cpp's code. Measured: 42 to 46 MiB.
+WORKER_BASE_BYTES = 44 << 20
+VOCABULARY_BYTES = 200  # for each token, in llama.cpp's tables and ours. Measured: 150 to 220
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,14 @@ class Estimate:
     weights: int  # mapped from the file, but needed in RAM to be quick
     kv: int  # zeroed when the context is made, so resident at once
     compute: int  # scratch space and logits
+    process: int = 0  # the worker itself and the vocabulary
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv + self.compute
+        return self.weights + self.kv + self.compute + self.process
+
+
+Estimator = Callable[[int, str], Estimate]  # (n_ctx, kv_type) → what a worker for one certain model will hold
 
 
 def kv_bytes_per_token(info: GgufInfo, kv_type: str = "f16") -> int:
@@ -49,11 +55,13 @@ def kv_bytes_per_token(info: GgufInfo, kv_type: str = "f16") -> int:
     return ceil(sum(info.n_head_kv) * (info.key_length + info.value_length) * KV_BYTES[kv_type])
 
 
-def estimate_bytes(info: GgufInfo, n_ctx: int, kv_type: str, n_seq_max: int, n_ubatch: int = 512) -> Estimate:
+def estimate_bytes(
+    info: GgufInfo, n_ctx: int, kv_type: str, n_seq_max: int, n_ubatch: int = 512, *, has_flash_attention: bool = True
+) -> Estimate:
     """What a worker with `n_ctx` cells for `n_seq_max` sequences will hold.
 
     `kv` is exact. `compute` was fitted to what llama.cpp logs: right for Llama shapes with flash attention (where the
-    scratch space of the layers and that of the logits share one buffer), twice too high for BERT.
+    scratch space of the layers and that of the logits share one buffer) and for BERT.
     """
     wide = info.metadata.get(f"{info.architecture}.feed_forward_length")
     if isinstance(wide, list):  # one for each layer
@@ -61,16 +69,38 @@ def estimate_bytes(info: GgufInfo, n_ctx: int, kv_type: str, n_seq_max: int, n_u
     if type(wide) is not int:
         wide = 4 * info.n_embd
     mask = 2 * n_ubatch * (n_ctx if info.is_causal else n_ubatch)
+    if not has_flash_attention and info.is_causal:  # then the scores of all heads are laid out
+        mask += 4 * n_ubatch * n_ctx * (info.n_embd // max(info.key_length, 1))
     activations = 4 * n_ubatch * (4 * info.n_embd + 3 * wide)
     if info.kind == "chat":
         rows, row = max(n_seq_max, MIN_LOGIT_ROWS), 4 * info.n_vocab
+        compute = max(mask + activations, rows * row) + n_seq_max * row  # the last term: logits copied out to be read
     else:
-        rows, row = n_ubatch, 4 * info.n_embd
+        # llama.cpp keeps room for logits even where only vectors are wanted: 62 MB for MiniLM.
+        compute = mask + activations // 2 + n_ubatch * 4 * (info.n_vocab + info.n_embd)
     return Estimate(
         weights=info.weight_bytes,
         kv=n_ctx * kv_bytes_per_token(info, kv_type) + n_seq_max * _recurrent_state_bytes(info),
-        compute=max(mask + activations, rows * row) + n_seq_max * row,  # the last term: logits copied out to be read
+        compute=compute,
+        process=process_bytes(info),
     )
+
+
+def process_bytes(info: GgufInfo) -> int:
+    """What a worker holds besides what llama.cpp counts."""
+    return WORKER_BASE_BYTES + VOCABULARY_BYTES * info.n_vocab
+
+
+def largest_n_ctx(estimate: Estimator, most_bytes: int, kv_type: str, n_wanted: int) -> int:
+    """The largest context of at most `n_wanted` cells with which a model needs no more than `most_bytes`; 0: none."""
+    low, high = MIN_CELLS // CELLS_STEP - 1, n_wanted // CELLS_STEP  # in steps; `low` fits, or is none
+    while low < high:
+        middle = (low + high + 1) // 2
+        if estimate(middle * CELLS_STEP, kv_type).total <= most_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return low * CELLS_STEP if low * CELLS_STEP >= MIN_CELLS else 0
 
 
 def _recurrent_state_bytes(info: GgufInfo) -> int:
@@ -106,65 +136,3 @@ def choose_n_ctx(
     if cell:
         n_ctx = min(n_ctx, min(available // 4, available - info.weight_bytes) // cell)
     return max(n_ctx // CELLS_STEP * CELLS_STEP, MIN_CELLS)
-
-
-def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """What can be taken without swapping: of the machine, and of the container or service that we are in."""
-    machine = _field(proc / "meminfo", "MemAvailable:", unit=1024)
-    if machine is None:
-        machine = _from_sysconf()
-    return max(min([machine, *_left_in_cgroups(proc, cgroups)]), 0)
-
-
-def _from_sysconf() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        pass
-    try:  # macOS tells only the whole
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        return UNKNOWN_MACHINE_BYTES
-
-
-def _left_in_cgroups(proc: Path, cgroups: Path) -> list[int]:
-    """What each limit leaves, ours and our ancestors', in cgroup version 2 and 1.
-
-    File pages that nobody uses count as used there, although the kernel gives them up when asked: they are added.
-    In a container our path may be that of the host, which does not exist in here; then the root is our own group.
-    """
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    left = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, limit, used, idle = cgroups, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            root, limit, used = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            idle = "total_inactive_file"
-        else:
-            continue
-        own = root / path.strip("/")
-        for group in (own, *own.parents):
-            if group != root and root not in group.parents:
-                break
-            max_bytes, used_bytes = _field(group / limit), _field(group / used)
-            if max_bytes is not None and used_bytes is not None:
-                left.append(max_bytes - used_bytes + (_field(group / "memory.stat", idle) or 0))
-    return left
-
-
-def _field(path: Path, name: str | None = None, unit: int = 1) -> int | None:
-    """The number in a file of the kernel, or on its line that begins with `name`; None without one ("max")."""
-    try:
-        words = [line.split() for line in path.read_text().splitlines()]
-    except OSError:
-        return None
-    for line in words:
-        value = line[0] if name is None and line else line[1] if len(line) > 1 and line[0] == name else ""
-        if value.isdigit():
-            return int(value) * unit
-    return None

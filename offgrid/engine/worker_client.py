@@ -1,7 +1,7 @@
 """One model's worker process, as the router sees it.
 
 A thread of its own starts the process, reads its messages and calls the sinks; it ends with the process. A request may
-be submitted before the model is loaded: its frame waits in the pipe. Whatever happens to the process, every request
+be submitted before the model is loaded: its frame waits in the worker. Whatever happens to the process, every request
 that was submitted and not cancelled gets exactly one terminal event.
 """
 
@@ -11,13 +11,16 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 
+from offgrid.engine.loading import FAILED, LOADING, READY
 from offgrid.errors import ApiError, BadRequest, ContextLengthExceeded, EngineCrashed, InternalError, Unavailable
+from offgrid.procs import machine
 from offgrid.procs.child import Child, ChildGone
 from offgrid.procs.command import self_command, self_environment
 from offgrid.procs.frames import BrokenFrame
-from offgrid.types import Delta, Drafted, EmbedRequest, Finish, GenerateRequest, Sink, Usage, Vectors
+from offgrid.types import Delta, Drafted, EmbedRequest, Finish, GenerateRequest, Loaded, Sink, Usage, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +30,6 @@ ERRORS: dict[str, Callable[[dict], ApiError]] = {
     "context_length": lambda e: ContextLengthExceeded(e["n_prompt_tokens"], e["n_ctx"], e["param"]),
     "internal": lambda e: InternalError(e["message"]),
 }
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One submitted request. `cancel` may be called at any time and any number of times, from any thread."""
-
-    id: int
-    worker: "WorkerClient"
-
-    def cancel(self) -> None:
-        self.worker.cancel(self.id)
 
 
 class WorkerClient:
@@ -50,26 +42,35 @@ class WorkerClient:
         load_timeout_s: float,
         write_log: Callable[[str], None],
         on_change: Callable[[], None],
+        on_progress: Callable[[str, float], None],
+        keep_alive_s: float = -1,
     ):
         """`settings` are the fields of `worker.model.ModelSettings`; at most `max_active` requests are held at once.
 
-        `on_change` is called, without a lock held, when the worker becomes busy or idle and when it has ended.
+        `on_change` is called, without a lock held, when the worker becomes busy or idle and when it has ended;
+        `on_progress` with a phase of `loading.py` and the fraction of the file that is read. `keep_alive_s` is how
+        long it is to stay without requests, below 0 for ever; a request may change it.
         """
         self.model_id = model_id
+        self.settings = settings
         self.facts: dict = {}  # what the worker said when it was ready
         self.is_ready = False
         self.is_leaving = False  # the pool has begun to end it
         self.has_ended = False
-        self.ended_at = 0.0  # monotonic seconds
+        self.ended_at = 0.0  # monotonic seconds, as all times here
+        self.used_at = time.monotonic()  # when its last request came or ended
+        self.loaded_at = 0.0
+        self.keep_alive_s = keep_alive_s
         self.n_answered = 0  # requests that ended as they should
         self.failure: ApiError | None = None  # why it ended, unless it was asked to
         self.n_threads = self._max_threads = settings["n_threads"]
-        self._settings = settings
         self._max_active = max_active
         self._write_log = write_log
         self._on_change = on_change
+        self._on_progress = on_progress
         self._ids = itertools.count(1)
         self._sinks: dict[int, Sink] = {}
+        self._loads: list[int] = []  # those that only wait for the model to be loaded
         self._lock = threading.Lock()  # guards _sinks, has_ended and failure
         self._child: Child | None = None
         self._started = threading.Event()
@@ -94,8 +95,23 @@ class WorkerClient:
     def n_active(self) -> int:
         return len(self._sinks)
 
-    def submit(self, request: GenerateRequest | EmbedRequest, sink: Sink) -> Job | None:
-        """Hand over a request; None when the process has ended or will now. Raises Unavailable: the queue is full."""
+    @property
+    def used_bytes(self) -> int:
+        """What the process has in RAM now, the pages of the model's file included."""
+        return machine.resident_bytes(self.pid) if self.pid else 0
+
+    @property
+    def unused_s(self) -> float:
+        """Seconds since its last request came or ended."""
+        return 0.0 if self.n_active else time.monotonic() - self.used_at
+
+    def submit(
+        self, request: GenerateRequest | EmbedRequest | None, sink: Sink, keep_alive_s: float | None
+    ) -> Callable[[], None] | None:
+        """Hand over a request, or with None wait for the model to be loaded.
+
+        Returns what cancels it; None when the process has ended or will now. Raises Unavailable: the queue is full.
+        """
         with self._lock:
             if self.has_ended or self.is_leaving:
                 return None
@@ -105,23 +121,38 @@ class WorkerClient:
                     "(parallel + max_queue). Try again in a moment.",
                     retry_after_s=5,
                 )
-            job = Job(next(self._ids), self)
-            self._sinks[job.id] = sink
+            id = next(self._ids)
+            self._sinks[id] = sink
             became_busy = len(self._sinks) == 1
+            self.used_at = time.monotonic()
+            if keep_alive_s is not None:
+                self.keep_alive_s = keep_alive_s
+            if request is None:
+                self._loads.append(id)
         if became_busy:
             self._on_change()
-        kind = "embed" if isinstance(request, EmbedRequest) else "generate"
-        self._tell({"op": kind, "id": job.id, **asdict(request)})
-        return job
+        if request is not None:
+            kind = "embed" if isinstance(request, EmbedRequest) else "generate"
+            self._tell({"op": kind, "id": id, **asdict(request)})
+        elif self.is_ready:
+            self._answer_loads()
+        return partial(self.cancel, id)
 
     def cancel(self, id: int) -> None:
         with self._lock:
             is_open = self._sinks.pop(id, None) is not None
             became_idle = is_open and not self._sinks
+            self.used_at = time.monotonic()
         if is_open:
             self._tell({"op": "cancel", "id": id})
         if became_idle:
             self._on_change()
+
+    def begin_to_leave(self) -> bool:
+        """Take nothing more, so that `stop` can end it without an error to anybody; False when it is busy."""
+        with self._lock:
+            self.is_leaving = self.is_leaving or not self._sinks
+            return self.is_leaving
 
     def set_threads(self, n: int) -> None:
         """Let it compute with `n` threads from its next step on, or with fewer if its model's settings say so."""
@@ -157,7 +188,7 @@ class WorkerClient:
         try:
             command = self_command("_worker", str(os.getpid()))
             self._child = Child(command, name=self.model_id, log=self._write_log, env=self_environment())
-            self._child.send(self._settings)
+            self._child.send(self.settings)
             self._started.set()
             for message, blob in self._child.frames():
                 self._take(message, blob)
@@ -181,13 +212,25 @@ class WorkerClient:
                     self._close(id, ERRORS[error["kind"]](error))
             case "vectors":
                 self._close(message["id"], Vectors(blob, message["n_dim"], message["n_tokens"]))
+            case "loading":
+                self._on_progress(LOADING, message["fraction"])
             case "ready":
                 self._timer.cancel()
                 self.facts = message
+                self.loaded_at = self.used_at = time.monotonic()
                 self.is_ready = True
+                self._on_progress(READY, 1.0)
+                self._answer_loads()
+                self._on_change()
             case "failed":
                 text = f"{self.model_id} cannot be loaded: {message['message']}"
                 self.failure = InternalError(text, code="model_load_failed", headers={"x-should-retry": "false"})
+
+    def _answer_loads(self) -> None:
+        with self._lock:
+            ids, self._loads = self._loads, []
+        for id in ids:
+            self._close(id, Loaded(self.facts["n_limit"]))
 
     def _deliver(self, id: int, event) -> None:
         sink = self._sinks.get(id)
@@ -204,8 +247,9 @@ class WorkerClient:
         with self._lock:
             sink = self._sinks.pop(id, None)
             became_idle = sink is not None and not self._sinks
+            self.used_at = time.monotonic()
         if sink is not None:
-            self.n_answered += not isinstance(event, ApiError)
+            self.n_answered += not isinstance(event, ApiError | Loaded)
             try:
                 sink(event)
             except Exception:
@@ -224,6 +268,8 @@ class WorkerClient:
             open_ids = list(self._sinks)
         if self.failure is not None:
             log.error("%s", self.failure.message)
+        if not self.is_ready:
+            self._on_progress(FAILED, 0.0)
         for id in open_ids:
             self._close(id, error)
         self._on_change()

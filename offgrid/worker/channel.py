@@ -1,6 +1,7 @@
 """What the worker says to the router: one message per step for all sequences, not one per token.
 
 Message kinds, worker → router (the router's reader is `engine/worker_client.py`; change both together):
+  {"op": "loading", "fraction"}  how much of the model is loaded, 0 to 1
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
   {"op": "step", "d": [[id, text]…], "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted]…], "e": [[id, error]…]}

@@ -4,6 +4,7 @@
 parent module in its place only the ctypes bindings load (27 ms, 17 MB).
 """
 
+import ctypes
 import importlib.util
 import os
 import sys
@@ -57,6 +58,16 @@ def override_false(model_params, key: bytes) -> None:
     overrides = (L.llama_model_kv_override * 2)()  # the second, all zeros, ends the list
     overrides[0].tag, overrides[0].key = L.LLAMA_KV_OVERRIDE_TYPE_BOOL, key
     model_params.kv_overrides = overrides
+
+
+def add_rpc_server(address: str) -> None:
+    """Let a machine at host:port compute layers too, as llama.cpp's own --rpc does; its build must have RPC."""
+    ggml = L._lib  # which passes lookups on to ggml; loading that by itself would make a second copy
+    ggml.ggml_backend_reg_by_name.restype = ggml.ggml_backend_reg_get_proc_address.restype = ctypes.c_void_p
+    backend = ctypes.c_void_p(ggml.ggml_backend_reg_by_name(b"RPC"))
+    found = ggml.ggml_backend_reg_get_proc_address(backend, b"ggml_backend_rpc_add_server")
+    add_server = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(found)
+    ggml.ggml_backend_register(ctypes.c_void_p(add_server(address.encode())))
 
 
 def set_fields(params, **fields):

@@ -1,14 +1,18 @@
 """The worker process: loads one model, then reads requests from its stdin until that closes.
 
-Two threads: the main thread reads frames, renders templates and tokenizes; the `model` thread computes. An exception
-in either ends the process, and the router answers whoever was waiting.
+Three threads: `frames` reads the pipe, from the first moment on, so that requests for a model that still loads never
+fill it, and ends the process when it closes; the main thread loads, renders templates and tokenizes; the `model` thread
+computes. An exception in any ends the process, and the router answers whoever was waiting.
 """
 
 import os
+import queue
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from typing import BinaryIO
 
 from offgrid.procs import frames, lifeline
 from offgrid.worker.channel import Channel
@@ -24,6 +28,8 @@ def main(parent_pid: int) -> int:
     channel = Channel(frames_out)
     if (first := frames.read(frames_in)) is None:
         return 0
+    inbox: queue.SimpleQueue[dict] = queue.SimpleQueue()
+    threading.Thread(target=_end_on_failure, args=(_read_frames, frames_in, inbox), name="frames", daemon=True).start()
     # Here and not above: it loads llama.cpp, whose first prints must find descriptor 1 moved away.
     from offgrid.worker import service
 
@@ -33,16 +39,21 @@ def main(parent_pid: int) -> int:
         channel.send({"op": "failed", "message": str(failure)})
         return 1
     channel.send({"op": "ready", **served.facts})
-    threading.Thread(target=_compute, args=(served.loop,), name="model", daemon=True).start()
-    while (frame := frames.read(frames_in)) is not None:
-        served.take(frame[0])
+    threading.Thread(target=_end_on_failure, args=(served.loop.run,), name="model", daemon=True).start()
+    while True:
+        served.take(inbox.get())
+
+
+def _read_frames(pipe: BinaryIO, inbox: queue.SimpleQueue[dict]) -> None:
+    while (frame := frames.read(pipe)) is not None:
+        inbox.put(frame[0])
     # Not sys.exit: the model's thread may be inside a decode, and the kernel frees everything faster.
     os._exit(0)
 
 
-def _compute(loop) -> None:
+def _end_on_failure(run: Callable, *args) -> None:
     try:
-        loop.run()
+        run(*args)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -5,6 +5,7 @@ a token id, sequence id or row out of range would end the process.
 """
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,19 +51,30 @@ class ModelSettings:
     chat_template: str | None = None  # instead of the one in the file
     speculation: str = "auto"  # or "off"
     strip_accents: bool = False  # texts reach the tokenizer without accents: see `text.without_accents`
+    n_gpu_layers: int = 0
+    rpc_servers: tuple[str, ...] = ()  # host:port
 
 
 class Model:
-    def __init__(self, settings: ModelSettings, *, n_seq_max: int, embeddings: bool = False):
-        """Load the file and make a context for `n_seq_max` sequences. Raises LoadFailed."""
+    def __init__(
+        self,
+        settings: ModelSettings,
+        *,
+        n_seq_max: int,
+        embeddings: bool = False,
+        on_progress: Callable[[float], None] = lambda fraction: None,
+    ):
+        """Load the file and make a context for `n_seq_max` sequences. Raises LoadFailed.
+
+        `on_progress` is called with the loaded part (0 to 1), once for each tensor.
+        """
         self.settings = settings
-        self._load_weights(settings)
+        self._load_weights(settings, on_progress)
         self.vocab = L.llama_model_get_vocab(self.model)
         self.n_vocab = L.llama_vocab_n_tokens(self.vocab)
         self.n_ctx_train = L.llama_model_n_ctx_train(self.model)
         self.n_embd = L.llama_model_n_embd_out(self.model)
         self.n_batch = settings.n_batch
-        self.n_outputs_max = self.n_batch if embeddings else max(n_seq_max, 64)  # rows with logits in a step
         self._make_context(settings, n_seq_max, embeddings)
         self.n_ctx = L.llama_n_ctx(self.ctx)
         self.memory = L.llama_get_memory(self.ctx)  # None for encoders, which keep none; memory calls on it do nothing
@@ -76,8 +88,20 @@ class Model:
         self._pieces: dict[int, bytes] = {}
         self._batch = _Batch(self.n_batch, self.n_outputs_max, self.n_ctx, flag_all=embeddings)
 
-    def _load_weights(self, settings: ModelSettings) -> None:
-        params = library.set_fields(L.llama_model_default_params(), load_mode=settings.load_mode, n_gpu_layers=0)
+    def _load_weights(self, settings: ModelSettings, on_progress: Callable[[float], None]) -> None:
+        _find_devices(settings)
+
+        @L.llama_progress_callback
+        def progress(fraction, _user_data):
+            on_progress(fraction)
+            return True
+
+        params = library.set_fields(
+            L.llama_model_default_params(),
+            load_mode=settings.load_mode,
+            n_gpu_layers=settings.n_gpu_layers,
+            progress_callback=progress,
+        )
         if settings.strip_accents:
             library.override_false(params, b"tokenizer.ggml.normalizer.strip_accents")
         self.model = L.llama_model_load_from_file(settings.path.encode(), params)
@@ -85,23 +109,16 @@ class Model:
             raise LoadFailed("llama.cpp cannot load the file: " + _reason())
 
     def _make_context(self, settings: ModelSettings, n_seq_max: int, embeddings: bool) -> None:
-        params = library.set_fields(
-            L.llama_context_default_params(),
+        params = context_params(
             n_ctx=settings.n_ctx,
             n_batch=settings.n_batch,
-            n_ubatch=settings.n_batch,
             n_seq_max=n_seq_max,
-            n_outputs_max=self.n_outputs_max,
             n_threads=settings.n_threads,
-            n_threads_batch=settings.n_threads,
-            flash_attn_type=FLASH_ATTENTION[settings.flash_attention],
-            type_k=KV_TYPES[settings.kv_type],
-            type_v=KV_TYPES[settings.kv_type],
+            kv_type=settings.kv_type,
+            flash_attention=settings.flash_attention,
             embeddings=embeddings,
-            kv_unified=True,
-            swa_full=True,
-            no_perf=True,
         )
+        self.n_outputs_max = params.n_outputs_max  # rows with logits in a step
         self.ctx = L.llama_init_from_model(self.model, params)
         if not self.ctx:
             raise LoadFailed(f"llama.cpp cannot make a context of {settings.n_ctx} tokens: {_reason()}")
@@ -235,6 +252,36 @@ class Model:
         L.llama_set_n_threads(self.ctx, n, n)
 
 
+def context_params(
+    *,
+    n_ctx: int,
+    n_batch: int,
+    n_seq_max: int,
+    n_threads: int,
+    kv_type: str,
+    flash_attention: str,
+    embeddings: bool = False,
+):
+    """How every context here is made; `measure.py` must ask for the very same."""
+    return library.set_fields(
+        L.llama_context_default_params(),
+        n_ctx=n_ctx,
+        n_batch=n_batch,
+        n_ubatch=n_batch,
+        n_seq_max=n_seq_max,
+        n_outputs_max=n_batch if embeddings else max(n_seq_max, 64),
+        n_threads=n_threads,
+        n_threads_batch=n_threads,
+        flash_attn_type=FLASH_ATTENTION[flash_attention],
+        type_k=KV_TYPES[kv_type],
+        type_v=KV_TYPES[kv_type],
+        embeddings=embeddings,
+        kv_unified=True,
+        swa_full=True,
+        no_perf=True,
+    )
+
+
 class _Batch:
     """llama.cpp's batch arrays, written through numpy: 2 µs for 512 tokens where ctypes attributes take 283 µs."""
 
@@ -272,6 +319,20 @@ class _Batch:
         assert self._logits[:n].sum() <= self._n_outputs_max, "a step has too many rows with logits"
         self._batch.n_tokens = n
         return self._batch, rows
+
+
+def _find_devices(settings: ModelSettings) -> None:
+    """Make the machines that are to compute known to llama.cpp. Raises LoadFailed: this build cannot do that."""
+    if settings.rpc_servers:
+        if not L.llama_supports_rpc():
+            raise LoadFailed("rpc_servers is set, and this llama-cpp-python was built without RPC (GGML_RPC=ON)")
+        for server in settings.rpc_servers:
+            library.add_rpc_server(server)
+    elif settings.n_gpu_layers and not L.llama_supports_gpu_offload():
+        raise LoadFailed(
+            f"gpu_layers is {settings.n_gpu_layers}, and this llama-cpp-python was built for the processor only: "
+            "set it to 0, or install one that was built for your GPU"
+        )
 
 
 def _bytes_of(array: np.ndarray):

@@ -7,6 +7,7 @@ Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, 
 """
 
 import sys
+import time
 from pathlib import Path
 
 from offgrid.worker import library
@@ -34,9 +35,25 @@ def load(message: dict, channel: Channel) -> "Service":
     """Load the model that the router's first frame (a ModelSettings) names. Raises LoadFailed."""
     library.set_up()
     settings = ModelSettings(**message)
+    on_progress = Progress(channel).report
     if settings.kind == "embedding":
-        return EmbeddingService(Model(settings, n_seq_max=MAX_TEXTS, embeddings=True), channel)
-    return ChatService(Model(settings, n_seq_max=settings.n_parallel + 1), channel)  # and a scratch id
+        return EmbeddingService(Model(settings, n_seq_max=MAX_TEXTS, embeddings=True, on_progress=on_progress), channel)
+    # And a scratch id.
+    return ChatService(Model(settings, n_seq_max=settings.n_parallel + 1, on_progress=on_progress), channel)
+
+
+class Progress:
+    """Tells the router how far the loading is, at most ten times a second."""
+
+    def __init__(self, channel: Channel):
+        self._channel = channel
+        self._next = 0.0
+
+    def report(self, fraction: float) -> None:
+        now = time.monotonic()
+        if now >= self._next or fraction >= 1:
+            self._next = now + 0.1
+            self._channel.send({"op": "loading", "fraction": round(fraction, 3)})
 
 
 class Service:
