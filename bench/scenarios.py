@@ -156,10 +156,10 @@ def turnover(lab: Lab, turn: int) -> Iterator[Finding]:
 
 
 def long_prompt(lab: Lab, turn: int) -> Iterator[Finding]:
-    """A short prompt, and four running answers, while somebody else's very long prompt is being read."""
+    """A short prompt, and three running answers, while somebody else's very long prompt is being read."""
     sizes = lab.sizes
     # More tokens than they will come to, for they are hung up on; all together must fit the context.
-    streams = lab.requests(f"long {turn} streams", 4, SHORT_WORDS, 970)
+    streams = lab.requests(f"long {turn} streams", 3, SHORT_WORDS, 1280)
     [long] = lab.requests(f"long {turn}", 1, sizes.long_words, sizes.brief_tokens)
     [short] = lab.requests(f"long {turn} short", 1, SHORT_WORDS // 2, sizes.brief_tokens)
     with running(_in_turn(turn), lab.settings) as servers:
