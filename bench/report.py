@@ -31,6 +31,10 @@ class Run:
         measured = self._figures.get(scenario, {}).get(variant, {}).get(program, [])
         return [figures[figure] for figures in measured if figure in figures]
 
+    def n_rounds(self, scenario: str) -> int:
+        programs = (p for variant in self._figures.get(scenario, {}).values() for p in variant.values())
+        return max(map(len, programs), default=0)
+
     def median(self, scenario: str, variant: str, program: str, figure: str) -> float | None:
         values = self.rounds(scenario, variant, program, figure)
         return statistics.median(values) if values else None
@@ -145,6 +149,8 @@ class Section:
         table = [self._cells(run, row) for row in self.rows]
         if not any(cell != "–" for row in table for cell in row[1:]):
             return [*head, "Not measured in this run.", ""]
+        if (n_rounds := run.n_rounds(self.scenario)) != run.about["rounds"]:
+            head += [f"Measured by itself; rounds: {n_rounds}.", ""]
         return [*head, *_table(["", *self.programs, f"{OURS} ÷ {self.over}"], table), ""]
 
     def _cells(self, run: Run, row: Row) -> list[str]:

@@ -3,6 +3,7 @@
     python bench/run.py                      everything, three rounds: about half an hour
     python bench/run.py --quick              everything in small, one round: does it all work?
     python bench/run.py --only clients       one scenario; may be said several times
+    python bench/run.py --only clients --add --out docs   measures one again and leaves the others as they were
 
 The figures go to benchmarks.json in --out, and beside it the report that `report.py` makes of them.
 """
@@ -41,13 +42,15 @@ def main() -> int:
         print("Something else is running on this machine: the figures will be lower, and the ratios will vary.")
     try:
         build_llama.build()
-        about = _about(settings, options, load)
+        about, earlier = _about(settings, options, load), {}
+        if options.add:
+            about, earlier = _earlier(options.out, about)
         figures = _measure(Lab(settings, QUICK if options.quick else Sizes(), secrets.token_hex(4)), options)
     except (build_llama.BuildFailed, MeasurementFailed) as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
-    data = json.dumps({"about": about, "figures": figures}, indent=1, ensure_ascii=False) + "\n"
+    data = json.dumps({"about": about, "figures": earlier | figures}, indent=1, ensure_ascii=False) + "\n"
     (options.out / report.DATA).write_text(data, encoding="utf-8")
     report.write(options.out)
     print(f"The report is {options.out / report.PAGE}.")
@@ -59,12 +62,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="this scenario; may be repeated")
     parser.add_argument("--rounds", type=int, help="default 3, and 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="little work: the figures mean nothing")
+    parser.add_argument("--add", action="store_true", help="to what --out holds already, measured on this machine")
     parser.add_argument("--model", type=Path, default=MODEL, help="GGUF file, from the checkout's folder (%(default)s)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one for each core")
     parser.add_argument("--out", type=Path, default=Path("bench/build/report"), help="folder (%(default)s)")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
+
+
+def _earlier(folder: Path, about: dict) -> tuple[dict, dict]:
+    """What an earlier run in this folder says about itself, and its figures. Raises MeasurementFailed."""
+    try:
+        data = json.loads((folder / report.DATA).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MeasurementFailed(f"There is nothing to add to: {error}.") from error
+    for name in ("is_quick", "model", "machine", "versions", "sizes"):
+        if data["about"][name] != about[name]:
+            raise MeasurementFailed(
+                f"The figures in {folder} were measured with another {name}: {data['about'][name]}."
+            )
+    return data["about"] | {"scenarios": about["scenarios"]}, data["figures"]
 
 
 def _measure(lab: Lab, options: argparse.Namespace) -> dict:

@@ -186,3 +186,13 @@ def test_the_committed_report_is_what_its_json_gives(name, tmp_path):
     shutil.copy(DOCS / report.DATA, tmp_path)
     report.write(tmp_path)
     assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes()
+
+
+def test_a_scenario_measured_by_itself_says_in_how_many_rounds():
+    def pages(n_rounds: int) -> str:
+        figures = {"memory": {"8": {program: [{"pss_mb": 1.0}] * n_rounds for program in (report.OURS, report.THEIRS)}}}
+        about = json.loads((DOCS / report.DATA).read_text())["about"]
+        return report.page(report.Run({"about": about | {"rounds": 3}, "figures": figures}))
+
+    assert "Measured by itself; rounds: 1." in pages(1)
+    assert "Measured by itself" not in pages(3)
