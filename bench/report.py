@@ -41,7 +41,10 @@ class Run:
 
     def ratio(self, one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> float | None:
         """The median of each round's `one` ÷ `other`, which were measured within the same minutes."""
-        ratios = [a / b for a, b in zip(self.rounds(*one), self.rounds(*other), strict=True) if b]
+        ones, others = self.rounds(*one), self.rounds(*other)
+        if not ones or not others:
+            return None
+        ratios = [a / b for a, b in zip(ones, others, strict=True) if b]
         return statistics.median(ratios) if ratios else None
 
     def lead(self, scenario: str, variant: str, figure: str, over: str = THEIRS) -> float | None:

@@ -165,6 +165,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios():
     run = run_of(**{name: [{"tokens_per_s": speed} for speed in values] for name, values in speeds.items()})
     assert run.lead("clients", "8", "tokens_per_s") == 2
     assert run.median("clients", "8", "OffGrid", "tokens_per_s") == 40
+    assert run.lead("clients", "8", "tokens_per_s", over="who was not measured") is None
 
 
 @pytest.mark.parametrize(
