@@ -34,7 +34,7 @@ test: test-fast
 	@$(PY) offgrid.py models starter
 	$(PY) -m pytest -m "model and not full"
 
-## Run the tests that need no model, in less than a minute.
+## Run the tests that need no starter model, in two minutes.
 test-fast: setup-dev
 	$(PY) -m pytest -m "not model and not full"
 

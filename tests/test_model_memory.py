@@ -123,17 +123,20 @@ def run_random(path, seed: int, n_steps: int, known: dict[int, list[int]] | None
     return model.n_checked, sequences
 
 
+@pytest.mark.model
 def test_shared_and_restored_prefixes_give_the_logits_of_a_fresh_context(path):
     n_checked, _ = run_random(path, seed=1, n_steps=2000)
     assert n_checked > 2000
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("kind", tiny_memories.MODELS)
 def test_so_do_those_of_a_memory_that_cannot_be_cut(tmp_path, kind):
     n_checked, _ = run_random(tiny_memories.MODELS[kind](tmp_path / "m.gguf"), seed=2, n_steps=1000)
     assert n_checked > 1000
 
 
+@pytest.mark.model
 def test_every_row_of_a_draft_has_the_logits_of_a_fresh_context(path):
     _, plain = run_random(path, seed=2, n_steps=1000)
     n_checked, drafted = run_random(path, 2, 1000, {id: sequence.tokens for id, sequence in plain.items()})

@@ -99,6 +99,7 @@ def test_a_model_under_steady_load_lets_another_have_its_turn(catalog, monkeypat
         assert all(isinstance(answer, Finish) for answer in answers)
 
 
+@pytest.mark.model
 def test_two_hundred_requests_on_a_budget_for_one_and_a_half_models_all_succeed(catalog):
     expected = {}
     with running_pool(catalog, 2.5) as pool:

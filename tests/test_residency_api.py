@@ -90,6 +90,7 @@ def test_a_server_with_an_open_progress_stream_stops(server):
     with urllib.request.urlopen(f"{server.url}/v1/loading/progress/stream", timeout=30) as answer:
         answer.readline()
         assert server.stop() == 0
+        assert b"The server is stopping." in answer.read()
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_stream_and_the_load_with_the_reason(server, client):

@@ -41,6 +41,7 @@ class LoadingBoard:
         self._took_ms: dict[str, int] = {}  # model id → its last complete loading
         self._watchers: dict[Watcher, str | None] = {}
         self._lock = threading.Lock()
+        self._is_over = False
 
     def begin(self, model_id: str, size_bytes: int) -> None:
         """A model is asked for that is not loaded."""
@@ -92,10 +93,19 @@ class LoadingBoard:
         with self._lock:
             watcher(self._now(model_id))
             self._watchers[watcher] = model_id
+            if self._is_over:
+                watcher(_last_word(model_id))
 
     def unwatch(self, watcher: Watcher) -> None:
         with self._lock:
             self._watchers.pop(watcher, None)
+
+    def end(self) -> None:
+        """The server stops: a last word for whoever watches, now or later."""
+        with self._lock:
+            self._is_over = True
+            for watcher, model_id in self._watchers.items():
+                watcher(_last_word(model_id))
 
     def _now(self, model_id: str | None) -> Progress:
         if model_id is None:
@@ -104,6 +114,10 @@ class LoadingBoard:
         if latest.phase in (IDLE, *ENDS):
             return latest
         return replace(latest, elapsed_ms=round(1e3 * (time.monotonic() - self._began[model_id])))
+
+
+def _last_word(model_id: str | None) -> Progress:
+    return Progress(model_id or "", FAILED, message="cannot be loaded", error="The server is stopping.")
 
 
 def _percent(phase: str, fraction: float) -> int:

@@ -130,6 +130,7 @@ class Pool:
             for newcomer in self._newcomers.values():
                 newcomer.fail(_stopping())
             self._newcomers.clear()
+            self.board.end()
             self._changed.wait_for(lambda: not self.n_active, grace_s)
             workers = list(self._workers.values())
             self._clock.stop()
