@@ -25,7 +25,7 @@ def get_cache_stats(_request: Request, app) -> Response:
             "response_cache": {"enabled": False, "entries": 0, "max_entries": 0, "hits": 0, "misses": 0},
             "loaded_models": [{"id": entry["model_id"], "size_mb": entry["reserved_mb"]} for entry in loaded],
             "cache_size": _mb(pool.budget.promised()),
-            "max_size": _mb(pool.budget.look().capacity),
+            "max_size": _mb(pool.capacity),
         }
     )
 

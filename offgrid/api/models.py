@@ -15,7 +15,8 @@ USES = {"chat": "/v1/chat/completions", "embedding": "/v1/embeddings"}
 def list_models(_request: Request, app) -> Response:
     """What can be asked for, and, apart from that, which files are broken and why."""
     files = app.catalog.scan()
-    data = [_entry(app, file) for file in files if file.kind in LISTED]
+    capacity = app.pool.capacity  # read once: it asks the system about every worker
+    data = [_entry(app, file, capacity) for file in files if file.kind in LISTED]
     answer = {"object": "list", "data": data}
     if broken := [{"id": file.id, "reason": file.broken} for file in files if file.broken]:
         answer["broken"] = broken
@@ -23,7 +24,7 @@ def list_models(_request: Request, app) -> Response:
 
 
 def get_model(_request: Request, app, id: str) -> Response:
-    return Response.json(_entry(app, app.catalog.resolve(id)))
+    return Response.json(_entry(app, app.catalog.resolve(id), app.pool.capacity))
 
 
 def refresh_models(request: Request, app) -> Response:
@@ -39,7 +40,7 @@ def prewarm_file(model: ModelFile) -> Response:
     return Response.json(answer | {"message": "The file is being read ahead."}, status=202)
 
 
-def _entry(app, file: ModelFile) -> dict:
+def _entry(app, file: ModelFile, capacity: int) -> dict:
     entry = {
         "id": file.id,
         "object": "model",
@@ -48,16 +49,16 @@ def _entry(app, file: ModelFile) -> dict:
         "type": LISTED.get(file.kind, file.kind),
         "size": file.size_bytes,
     }
-    return entry | _residence(app, file) if file.kind in LISTED else entry
+    return entry | _residence(app, file, capacity) if file.kind in LISTED else entry
 
 
-def _residence(app, file: ModelFile) -> dict:
+def _residence(app, file: ModelFile, capacity: int) -> dict:
     """Whether it is in memory, and what it takes there, or would take by itself."""
     worker = next((w for w in app.pool.workers if w.model_id == file.id), None)
     state = "not-loaded" if worker is None else "loaded" if worker.is_ready else "loading"
     promised = app.pool.budget.promised(file.id)
     try:
-        plan = None if promised else app.pool.plan(file)
+        plan = None if promised else app.pool.plan(file, capacity)
         n_bytes, does_fit = promised or plan.need_bytes, True
     except InsufficientMemory:
         n_bytes, does_fit = None, False

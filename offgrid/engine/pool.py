@@ -111,9 +111,14 @@ class Pool:
     def is_pinned(self, model_id: str) -> bool:
         return model_id in self._pinned
 
-    def plan(self, model: ModelFile) -> LoadPlan:
-        """How the model would be started if it had all the memory to itself. Raises InsufficientMemory."""
-        return plan_load(model, self.settings, self.budget.look().capacity, self.n_threads)
+    @property
+    def capacity(self) -> int:
+        """Bytes that all models together may hold, by a fresh look at the machine."""
+        return self.budget.look().capacity
+
+    def plan(self, model: ModelFile, capacity: int) -> LoadPlan:
+        """How the model would be started if it had all of `capacity` to itself. Raises InsufficientMemory."""
+        return plan_load(model, self.settings, capacity, self.n_threads)
 
     @property
     def workers(self) -> list[WorkerClient]:
