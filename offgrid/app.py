@@ -6,12 +6,13 @@ import time
 from offgrid.api import access
 from offgrid.api.routes import ROUTES
 from offgrid.api.wire import error_body
-from offgrid.config import Config
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType
 from offgrid.logs import Logs
 from offgrid.procs.budget import Budget
+from offgrid.sections import Config
+from offgrid.store.db import Database
 from offgrid.types import Event
 from offgrid.web.guard import Guard
 from offgrid.web.message import Request, Response
@@ -30,6 +31,7 @@ class App:
         self.config = config
         self.started = time.monotonic()
         self._access_log = logs.access
+        self.db = Database(config.paths.data_dir / "offgrid.db")
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
@@ -66,6 +68,7 @@ class App:
         """Stop accepting, let running answers end within the grace period, and leave no child behind."""
         self.pool.stop(self.config.server.shutdown_grace_s)
         self.server.stop()
+        self.db.close()
 
     def default_model(self, kind: str) -> ModelFile:
         """The model for a request that names none. Raises ModelNotFound."""
@@ -111,8 +114,9 @@ class App:
         if request.method == "OPTIONS":
             return self.guard.preflight(request, self.router.methods(request.path))
         route, params = self.router.match(request.method, request.path)
-        who = access.principal(request, self.config.server.api_key)
-        access.require(who, route.permission)
+        request.route = route.path
+        request.who = access.principal(request, self.config.server.api_key)
+        access.require(request.who, route.permission)
         _check_content_type(request, route)
         return route.handler(request, self, **params)
 

@@ -153,6 +153,12 @@ class HttpVersionNotSupported(ApiError):
     type = "invalid_request_error"
 
 
+class StorageFull(ApiError):
+    status = 507
+    code = "storage_full"
+    usual_headers: ClassVar = {"x-should-retry": "false"}
+
+
 class InsufficientMemory(ApiError):
     status = 507
     code = "insufficient_memory"

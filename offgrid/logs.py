@@ -9,8 +9,8 @@ import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from offgrid.config import LogSettings
 from offgrid.errors import SetupError
+from offgrid.sections import LogSettings
 from offgrid.web.message import Request
 
 LINE = "%(asctime)s %(levelname)-7s %(message)s"

@@ -1,7 +1,7 @@
 """The table of settings: how a person spells each one, what is allowed, and what it is for.
 
 Knows nothing of files, flags or the environment (`config.py` reads those) and holds no defaults: they stand in the
-sections of `config.py`. A check answers with the value as the code gets it, or raises ValueError.
+sections of `sections.py`. A check answers with the value as the code gets it, or raises ValueError.
 """
 
 import math

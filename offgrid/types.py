@@ -1,4 +1,4 @@
-"""The few values that travel between rooms: what is asked of a model, and what comes back.
+"""The few values that travel between rooms: who asks, what is asked of a model, and what comes back.
 
 Plain data: no behaviour beyond derived properties, nothing of HTTP, processes or llama.cpp.
 """
@@ -7,6 +7,37 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from offgrid.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `owner` is whose things they see and make; two principals with one owner share them."""
+
+    role: str
+    owner: str
+    name: str  # for people: in logs and pages
+    address: str  # the client's, without a port
+    user_id: str | None = None  # None: nobody with an account
+    key_id: int | None = None  # of the API key that was sent
+
+    @property
+    def client(self) -> str:
+        """What tells people apart where they take turns: the account, and without one the address."""
+        return self.user_id or self.address
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one request came to, noted by its handler and read when the request has ended. Times are in seconds."""
+
+    service: str = ""  # chat, completions, embeddings; "" where no model was asked
+    model: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of the prompt
+    completion_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0  # of the drafted ones
+    first_token_s: float | None = None  # from the submission on
 
 
 @dataclass(frozen=True, slots=True)

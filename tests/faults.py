@@ -14,8 +14,8 @@ from pathlib import Path
 from running import RunningServer
 
 from offgrid.app import App
-from offgrid.config import Config, PathSettings, ServerSettings
 from offgrid.logs import Logs
+from offgrid.sections import Config, PathSettings, ServerSettings
 
 ENDLESS = {"max_tokens": 100_000}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import tiny_models
 from running import wait_until
 
-from offgrid.config import EngineSettings
 from offgrid.engine.catalog import Catalog
 from offgrid.engine.load_plan import plan_load
 from offgrid.engine.pool import Pool
 from offgrid.procs.budget import Budget
+from offgrid.sections import EngineSettings
 from offgrid.types import Delta, Finish, GenerateRequest, Sampling
 
 SETTINGS = {"ctx_size": 512, "parallel": 4, "cache_ram_mb": 0, "preload": False}

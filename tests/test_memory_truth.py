@@ -7,12 +7,12 @@ import pytest
 import tiny_models
 from running import CHAT, EMBEDDING, REPO
 
-from offgrid.config import EngineSettings, ModelSettings
 from offgrid.engine import measure, memory
 from offgrid.engine.catalog import Catalog
 from offgrid.engine.load_plan import context_of, plan_load
 from offgrid.engine.pool import Pool
 from offgrid.procs.budget import Budget
+from offgrid.sections import EngineSettings, ModelSettings
 from offgrid.types import EmbedRequest, GenerateRequest, Sampling
 
 # So long that some texts fill a call to its last token: the tiny model has a token for two letters.

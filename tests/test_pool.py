@@ -7,12 +7,12 @@ import pytest
 from pool_bench import Sink, ask, busy, chat, loaded, make_catalog, running_pool
 from running import wait_until
 
-from offgrid.config import ModelSettings
 from offgrid.engine import pool as pool_module
 from offgrid.engine.catalog import Catalog
 from offgrid.errors import InsufficientMemory, Unavailable
 from offgrid.procs import machine
 from offgrid.procs.budget import Budget
+from offgrid.sections import ModelSettings
 from offgrid.types import Finish
 
 

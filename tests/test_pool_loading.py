@@ -9,9 +9,9 @@ import pytest
 from pool_bench import Sink, ask, busy, chat, loaded, make_catalog, running_pool
 from running import children_of, wait_until
 
-from offgrid.config import ModelSettings
 from offgrid.engine.catalog import Catalog
 from offgrid.errors import ApiError
+from offgrid.sections import ModelSettings
 from offgrid.types import Loaded
 
 

@@ -15,8 +15,8 @@ import tiny_models
 from running import REPO, RunningServer, wait_until
 
 from offgrid.banner import show_banner
-from offgrid.config import Config, PathSettings, ServerSettings
 from offgrid.engine.catalog import Catalog
+from offgrid.sections import Config, PathSettings, ServerSettings
 
 
 def copy_of_the_program(folder: Path) -> Path:
@@ -75,7 +75,7 @@ def test_what_a_start_writes_stays_in_the_data_folder(tmp_path):
     # Python keeps its own cache beside the code.
     left = {path.name for path in (tmp_path / "program").iterdir()} - {"__pycache__"}
     assert left == {"offgrid", "offgrid.py", "scripts"}
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["logs"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["logs", "offgrid.db"]
 
 
 @pytest.mark.parametrize("words", [(), ("serve",)], ids=["without a word", "serve"])

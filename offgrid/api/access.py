@@ -6,9 +6,9 @@ makes everybody look local, so such a server needs a key.
 
 import hmac
 import ipaddress
-from dataclasses import dataclass
 
 from offgrid.errors import PermissionDenied, Unauthenticated
+from offgrid.types import Principal
 from offgrid.web.message import Request
 
 PUBLIC = "public"  # the permission of routes that anybody may use, key or not
@@ -16,11 +16,6 @@ PERMISSIONS = {
     "admin": {PUBLIC, "models", "chat", "embeddings", "admin"},
     "user": {PUBLIC, "models", "chat", "embeddings"},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    role: str
 
 
 def principal(request: Request, api_key: str) -> Principal | None:
@@ -32,7 +27,9 @@ def principal(request: Request, api_key: str) -> Principal | None:
         if not hmac.compare_digest(given.encode("utf-8", "replace"), api_key.encode()):
             raise Unauthenticated("This API key is not the one that the server was started with.")
     # Without accounts, only somebody at this very machine administers it.
-    return Principal("admin" if _is_loopback(request.peer) else "user")
+    if _is_loopback(request.peer):
+        return Principal("admin", "local", "local", request.peer)
+    return Principal("user", "lan", "lan", request.peer)
 
 
 def require(who: Principal | None, permission: str) -> None:

@@ -16,10 +16,11 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 
 
 def create_chat_completion(request: Request, app) -> Response | None:
+    request.tally.service = "chat"
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
     messages = _with_system_prompt(read_messages(fields), own.system_prompt)
-    asked = replace(read_generation(fields, own, model.id, request.peer), messages=messages)
+    asked = replace(read_generation(fields, own, model.id, request.who.client), messages=messages)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
     keep_alive_s = read_keep_alive(fields)

@@ -15,10 +15,11 @@ MAX_PROMPTS = 64
 
 
 def create_completion(request: Request, app) -> Response | None:
+    request.tally.service = "completions"
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
     prompts = _prompts(fields)
-    asked = read_generation(fields, own, model.id, request.peer)
+    asked = read_generation(fields, own, model.id, request.who.client)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
     keep_alive_s = read_keep_alive(fields)

@@ -15,6 +15,7 @@ MAX_TEXTS = 2048  # OpenAI's own limit
 
 
 def create_embeddings(request: Request, app) -> Response:
+    request.tally.service = "embeddings"
     fields = Fields(request.json())
     model, _ = model_for(app, fields, "embedding")
     texts = _texts(fields)

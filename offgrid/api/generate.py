@@ -4,12 +4,13 @@ The handler thread submits, then waits once for the end while it watches its cli
 cancels what still runs. Several choices of one request are several generations with one waiter.
 """
 
+import time
 from collections.abc import Callable
 
 from offgrid.api.wire import Format, StreamEncoder, whole_answer
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError
-from offgrid.types import Delta, EmbedRequest, Event, Finish, GenerateRequest, Loaded, Sink, Vectors
+from offgrid.types import Delta, EmbedRequest, Event, Finish, GenerateRequest, Loaded, Sink, Tally, Vectors
 from offgrid.web import sse
 from offgrid.web.message import Request, Response
 from offgrid.web.stream import StreamWriter, Wakeup
@@ -21,6 +22,8 @@ class Answer:
     def __init__(self, wakeup: Wakeup, n: int):
         self.error: ApiError | None = None
         self.ends: list[Finish | Vectors | Loaded | None] = [None] * n
+        self.n_deltas = [0] * n
+        self.first_delta_at: float | None = None  # time.perf_counter
         self._n_open = n
         self._wakeup = wakeup
 
@@ -38,6 +41,9 @@ class Answer:
         if self.error is not None:
             return  # the request has failed; its other choices are being cancelled
         if isinstance(event, Delta):
+            if self.first_delta_at is None:
+                self.first_delta_at = time.perf_counter()
+            self.n_deltas[index] += 1
             self.on_delta(index, event)
         elif isinstance(event, ApiError):
             self.error = event
@@ -48,6 +54,22 @@ class Answer:
             self.on_finish(index, event, is_last=self._n_open == 0)
             if self._n_open == 0:
                 self._wakeup.set()
+
+    def note(self, tally: Tally, submitted_at: float) -> None:
+        """Add what was computed, also for choices that were left before their end."""
+        if self.first_delta_at is not None:
+            tally.first_token_s = self.first_delta_at - submitted_at
+        for end, n_deltas in zip(self.ends, self.n_deltas, strict=True):
+            if isinstance(end, Finish):
+                tally.prompt_tokens += end.usage.prompt_tokens
+                tally.cached_tokens += end.usage.cached_tokens
+                tally.completion_tokens += end.usage.completion_tokens
+                tally.drafted_tokens += end.drafted.n
+                tally.accepted_tokens += end.drafted.n_accepted
+            elif isinstance(end, Vectors):
+                tally.prompt_tokens += end.n_tokens
+            else:
+                tally.completion_tokens += n_deltas  # at least: a delta may hold several tokens
 
 
 class CollectedAnswer(Answer):
@@ -144,6 +166,8 @@ def _run(
     on_silence: Callable[[], None] = lambda: None,
 ) -> None:
     """Submit all, and wait until the answer is complete or has failed, calling `on_silence` now and then."""
+    request.tally.model = model.id
+    submitted_at = time.perf_counter()
     jobs = []
     try:
         for index, one in enumerate(asked):
@@ -153,3 +177,4 @@ def _run(
     finally:
         for job in jobs:
             job.cancel()
+        answer.note(request.tally, submitted_at)

@@ -1,10 +1,10 @@
 """GET /v1/models, which model a request means, and reading a model's file ahead."""
 
 from offgrid.api.fields import Fields
-from offgrid.config import ModelSettings
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.prewarm import read_ahead
 from offgrid.errors import BadRequest, InsufficientMemory
+from offgrid.sections import ModelSettings
 from offgrid.web.message import Request, Response
 
 # kind of model file → what it is called in the list; other kinds are parts of models and cannot be asked for

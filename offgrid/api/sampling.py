@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from offgrid.api.fields import Fields
-from offgrid.config import ModelSettings
 from offgrid.errors import BadRequest
+from offgrid.sections import ModelSettings
 from offgrid.types import GenerateRequest, Sampling
 
 MAX_STOPS = 16

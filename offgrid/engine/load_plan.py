@@ -7,11 +7,11 @@ that was left to us is made to fit. Pure: reads neither the machine nor the mode
 from dataclasses import dataclass, replace
 from functools import partial
 
-from offgrid.config import EngineSettings
 from offgrid.engine import memory
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.memory import Estimate, Estimator
 from offgrid.errors import InsufficientMemory
+from offgrid.sections import EngineSettings
 
 LOAD_MODES = {"auto": -1, "none": 0, "mmap": 1, "mlock": 2, "mmap+mlock": 3, "direct": 4}  # llama_load_mode
 MAX_EMBED_BATCH = 2048  # tokens; the longest text that an embedding worker takes, if its model was trained for it

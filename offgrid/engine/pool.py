@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from offgrid.config import EngineSettings
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.clock import Clock
 from offgrid.engine.crashes import Crashes
@@ -30,6 +29,7 @@ from offgrid.engine.residency import Resident, make_room
 from offgrid.engine.worker_client import WorkerClient
 from offgrid.errors import ApiError, InsufficientMemory, Unavailable
 from offgrid.procs.budget import Budget
+from offgrid.sections import EngineSettings
 from offgrid.types import EmbedRequest, GenerateRequest, Sink
 
 log = logging.getLogger(__name__)

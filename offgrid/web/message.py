@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from offgrid.errors import BadRequest, HeadTooLarge, HttpVersionNotSupported, NotSupported, TooLarge
+from offgrid.types import Principal, Tally
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -71,6 +72,7 @@ class Request:
 
     `path` is percent-decoded and has no query; `raw_target` is as sent, without control characters, fit for a log.
     `query` has each name once. `id` is the client's x-request-id or a fresh one. `peer` is the client's IP address.
+    `route`, `who` and `tally` are filled in on the way of the request; nothing in this room looks at them.
     """
 
     method: str
@@ -84,6 +86,9 @@ class Request:
     http_version: str = "1.1"
     is_tls: bool = False
     connection: Connection | None = field(default=None, repr=False)
+    route: str = ""  # the path as the table of routes has it, "/v1/models/{id:path}"; "" until it is found
+    who: Principal | None = None  # None: somebody who sent no credentials, where some are wanted
+    tally: Tally = field(default_factory=Tally)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises BadRequest, saying what is wrong with it."""

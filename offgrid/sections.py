@@ -1,0 +1,120 @@
+"""What the code gets to see of the settings: frozen sections with types and defaults.
+
+`config.py` fills them, `settings.py` holds how a person spells each setting and what is allowed. Each room is given
+only its own section.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    host: str = "127.0.0.1"
+    port: int = 11611
+    api_key: str = ""  # "" asks for none
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_connections: int = 1024
+    idle_timeout_s: float = 75
+    read_timeout_s: float = 30
+    shutdown_grace_s: float = 10
+    keep_alive_interval_s: float = 15
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What one model does differently. None: as for every other model, or as the model file says."""
+
+    ctx_size: int | None = None
+    parallel: int | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+    kv_cache_type: str | None = None
+    flash_attention: str | None = None
+    load_mode: str | None = None
+    gpu_layers: int | None = None
+    rpc_servers: tuple[str, ...] | None = None
+    keep_alive_s: float | None = None
+    pinned: bool = False
+    speculation: str | None = None
+    chat_template: str | None = None  # the Jinja text itself, also when the yaml named a file
+    system_prompt: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    max_tokens: int | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """`aliases` holds the aliases of every per-model section too."""
+
+    ram_budget_mb: int = 0  # for all models together; 0 is what the machine can give
+    keep_alive_s: float = -1  # of an idle model; below 0 it stays until its room is needed
+    parallel: int = 16
+    ctx_size: int = 0  # cells of the unified KV cache; 0 is automatic
+    threads: int = 0  # 0 is automatic
+    max_queue: int = 256
+    batch_size: int = 512
+    kv_cache_type: str = "f16"
+    flash_attention: str = "auto"
+    speculation: str = "auto"
+    load_mode: str = "mmap"
+    gpu_layers: int = 0
+    rpc_servers: tuple[str, ...] = ()  # host:port
+    load_timeout_s: float = 300
+    step_target_ms: float = 120
+    cache_hot_tokens: int = 0
+    cache_ram_mb: int = 256
+    cache_disk_mb: int = 1024
+    default_model: str = ""  # "" is the first chat model
+    default_embedding_model: str = ""
+    preload: bool = True
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # other name -> model id
+    models: Mapping[str, ModelSettings] = field(default_factory=lambda: MappingProxyType({}))  # model id -> its own
+
+    def for_model(self, model_id: str) -> "EngineSettings":
+        """These settings, with what a model's own section says in their place."""
+        own = self.models.get(model_id, ModelSettings())
+        return replace(self, **{name: value for name in EACH_ITS_OWN if (value := getattr(own, name)) is not None})
+
+
+# The settings that stand both in `engine` and, for one model, in `models.<id>`.
+EACH_ITS_OWN = (ModelSettings.__dataclass_fields__.keys() & EngineSettings.__dataclass_fields__.keys()) - {"aliases"}
+
+
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """Absolute when they come from `load`."""
+
+    models_dir: Path = Path("models")
+    models_dirs: tuple[Path, ...] = ()
+    data_dir: Path = Path("data")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    level: str = "info"
+    access_log: bool = True
+    max_bytes: int = 5 * 1024 * 1024
+    n_files: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting of one server; each room is given only its own section."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    paths: PathSettings = field(default_factory=PathSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    file: Path | None = None  # the offgrid.yaml that was read
