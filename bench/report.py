@@ -31,6 +31,9 @@ class Run:
         measured = self._figures.get(scenario, {}).get(variant, {}).get(program, [])
         return [figures[figure] for figures in measured if figure in figures]
 
+    def variants(self, scenario: str) -> list[str]:
+        return list(self._figures.get(scenario, {}))
+
     def n_rounds(self, scenario: str) -> int:
         programs = (p for variant in self._figures.get(scenario, {}).values() for p in variant.values())
         return max(map(len, programs), default=0)
@@ -96,6 +99,16 @@ def _speculation_gain(variant: str) -> Callable[[Run], float | None]:
     return lambda run: run.lead("copying", variant, figure, PLAIN)
 
 
+def _two_models_errors(run: Run) -> float | None:
+    counts = [run.rounds("two_models", variant, OURS, "errors") for variant in ("in turns", "at once")]
+    return max(map(max, counts)) if all(counts) else None
+
+
+def _worst_estimate(run: Run) -> float | None:
+    ratios = [run.median("estimates", setting, OURS, "estimated_to_used") for setting in run.variants("estimates")]
+    return max((abs(ratio - 1) * 100 for ratio in ratios if ratio), default=None)
+
+
 TARGETS = (
     *(Target(f"tokens/s ÷ {THEIRS}'s, {_clients}", _least, False, _speed_over(THEIRS, _width))
       for _width, _clients, _least in ((1, "1 client", 1.0), (4, "4", 1.05), (8, "8", 1.05), (16, "16", 1.05))),
@@ -123,6 +136,8 @@ TARGETS = (
           ("text without repeats, 1 client", "free 1", 0.97),
           ("text without repeats, 8 clients", "free 8", 0.97),
       )),
+    Target("two models in a budget for one and a half: errors", 0, True, _two_models_errors),
+    Target("memory that was expected, off what was used, the worst setting", 10, True, _worst_estimate, " %"),
     Target("processor while idle, of one core", 0.5, True,
            lambda run: run.median("idle_cpu", "1", OURS, "cpu_percent"), " %"),
 )  # fmt: skip
@@ -225,6 +240,27 @@ SECTIONS = (
         Row("text without repeats, 8 clients: tokens/s", "free 8", "tokens_per_s", 1),
         Row("tokens drafted", "free 8", "drafted", 0),
     ), (OURS, PLAIN), PLAIN),
+    Section("Two models in a budget for one and a half", "two_models", (
+        *(Row(f"{_text}, {_variant}{_unit}", _variant, _figure, _digits)
+          for _variant in ("in turns", "at once")
+          for _text, _figure, _unit, _digits in (
+              ("requests", "requests", "", 0), ("errors", "errors", "", 0), ("time for all", "wall_s", " (s)", 1),
+              ("time to first token, median", "ttft_s", " (s)", 2),
+              ("time to first token, longest", "ttft_max_s", " (s)", 2),
+          )),
+        Row("budget (MB)", "in turns", "budget_mb", 0),
+        Row("one model needs (MB)", "in turns", "need_mb", 0),
+        Row("memory before any was loaded (MB)", "unloaded", "own_mb", 0),
+        Row("memory after both were unloaded (MB)", "unloaded", "after_mb", 0),
+    ), (OURS,)),
+    Section("What a model was expected to take", "estimates", tuple(
+        Row(f"{_text}{_setting} (MB)", _setting, _figure, 0)
+        for _setting in (
+            "context of 1,024 tokens", "of 4,096", "of 8,192", "of 4,096, q8_0", "of 8,192, q4_0",
+            "of 4,096, batches of 128 tokens", "embedding model",
+        )
+        for _text, _figure in (("expected: ", "estimated_mb"), ("used: ", "used_mb"))
+    ), (OURS,)),
 )  # fmt: skip
 
 

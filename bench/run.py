@@ -22,7 +22,8 @@ from pathlib import Path
 
 import build_llama
 import report
-from scenarios import QUICK, SCENARIOS, SHORT_TOKENS, WIDTHS, Lab, Sizes
+from lab import QUICK, SHORT_TOKENS, WIDTHS, Lab, Sizes
+from scenarios import SCENARIOS
 from servers import LLAMA_SERVER, OFFGRID, RAW, REPO, MeasurementFailed, Settings, command, raw_command
 
 MODEL = Path("models/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -77,6 +78,8 @@ def _earlier(folder: Path, about: dict) -> tuple[dict, dict]:
         data = json.loads((folder / report.DATA).read_text(encoding="utf-8"))
     except OSError as error:
         raise MeasurementFailed(f"There is nothing to add to: {error}.") from error
+    sizes = about["sizes"]
+    data["about"]["sizes"] = sizes | data["about"]["sizes"]  # a size that is new belongs to a scenario that is new
     for name in ("is_quick", "model", "machine", "versions", "sizes"):
         if data["about"][name] != about[name]:
             raise MeasurementFailed(

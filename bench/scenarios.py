@@ -9,12 +9,13 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import prompts
+from lab import SHORT_TOKENS, SHORT_WORDS, WIDTHS, Finding, Lab, Scenario
 from loadgen import Request, Stream, Target
+from residency import estimates, two_models
 from servers import (
     LLAMA_SERVER,
     OFFGRID,
@@ -22,67 +23,15 @@ from servers import (
     RAW,
     REPO,
     MeasurementFailed,
-    Settings,
     raw_figures,
     running,
     starting,
 )
 
-WIDTHS = (1, 4, 8, 16)  # clients at once
-SHORT_WORDS = 24
-# What a prompt of so many words leaves to compute when the chat template's fixed beginning is cached.
-SHORT_TOKENS = 32
 ALONE_TOKENS = 40  # of each running answer before and after, from which its usual gap is known
 SAVED_WORDS = 300  # a shorter common beginning is not written to disk
 FILE_PATIENCE_S = 30
 HEAD_START_S = 0.3  # after which a long prompt is certainly being read
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much work the scenarios are: words and tokens (about one token a word), and seconds."""
-
-    answer_tokens: int = 128
-    brief_tokens: int = 32  # answers where the wait for the first token is what counts
-    prefix_words: int = 640
-    distinct_words: int = 300
-    turnover_tokens: int = 64
-    long_words: int = 4000
-    idle_words: int = 512
-    table_rows: int = 12
-    copied_tokens: int = 240  # fewer than the table has, so that all of the answer is a copy
-    idle_s: float = 60
-
-
-QUICK = Sizes(16, 8, 160, 60, 8, 600, 64, 4, 60, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """What every scenario needs. `key` differs from run to run, and all texts with it."""
-
-    settings: Settings
-    sizes: Sizes
-    key: str
-
-    def requests(self, key: str, n: int, n_words: int, n_tokens: int, shared_words: int = 0) -> list[Request]:
-        """`n` requests with texts of their own, all beginning with the same `shared_words`."""
-        keys = [f"{self.key} {key} {i}" for i in range(n)]
-        shared = prompts.text(f"{self.key} {key} shared", shared_words)
-        texts = [f"{shared}\n{prompts.text(own, n_words)}".strip() for own in keys]
-        return [Request(text, n_tokens, prompts.seed(own)) for text, own in zip(texts, keys, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The figures of one program in one variant of a scenario, in one round."""
-
-    variant: str
-    program: str
-    figures: dict
-
-
-Scenario = Callable[[Lab, int], Iterator[Finding]]
 
 
 def _in_turn(turn: int) -> tuple[str, str]:
@@ -276,14 +225,17 @@ def copying(lab: Lab, turn: int) -> Iterator[Finding]:
     """OffGrid with speculation and without: a table that is to be rewritten, and text that repeats nothing."""
     order = (OFFGRID, OFFGRID_PLAIN) if turn % 2 == 0 else (OFFGRID_PLAIN, OFFGRID)
     sizes = lab.sizes
-    loads = {"copy": ([_rewriting(lab, f"copying {turn} {i}") for i in range(4)], 1)}
-    for width in (1, 8):
-        requests = lab.requests(f"copying {turn} free {width}", width, SHORT_WORDS, sizes.answer_tokens)
-        loads[f"free {width}"] = (requests, width)
+    copies = [_rewriting(lab, f"copying {turn} {i}") for i in range(4)]
     with running(order, lab.settings) as servers:
-        for variant, (requests, width) in loads.items():
-            for server in servers:
-                yield Finding(variant, server.name, server.load(requests, width))
+        for server in servers:
+            yield Finding("copy", server.name, server.load(copies, 1))
+        for width in (1, 8):
+            # Twice, the second time in the other order: a difference of 3 % drowns in one that came with the minute.
+            for again, in_order in enumerate((servers, servers[::-1])):
+                key = f"copying {turn} free {width} {again}"
+                requests = lab.requests(key, width, SHORT_WORDS, sizes.answer_tokens)
+                for server in in_order:
+                    yield Finding(f"free {width}", server.name, server.load(requests, width))
 
 
 def _rewriting(lab: Lab, key: str) -> Request:
@@ -306,5 +258,7 @@ SCENARIOS: dict[str, Scenario] = {
         memory,
         idle_cpu,
         copying,
+        two_models,
+        estimates,
     )
 }

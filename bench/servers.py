@@ -43,6 +43,7 @@ class Settings:
     n_batch: int = 512
     kv_type: str = "f16"
     n_threads: int = 2
+    offgrid_flags: tuple[object, ...] = ()  # of OffGrid alone, where it is not compared
 
 
 def command(name: str, settings: Settings, port: int | str, data_dir: Path | str) -> list[str]:
@@ -64,7 +65,7 @@ def command(name: str, settings: Settings, port: int | str, data_dir: Path | str
     }
     if name == OFFGRID_PLAIN:
         flags["--speculation"] = "off"
-    return [sys.executable, "offgrid.py", "serve", *_words(flags)]
+    return [sys.executable, "offgrid.py", "serve", *_words(flags), *map(str, settings.offgrid_flags)]
 
 
 def _llama_flags(settings: Settings) -> dict[str, object]:
@@ -142,6 +143,26 @@ class Server:
             raise MeasurementFailed(f"{self.name} gave {n_given} tokens; it was asked for {n_asked}.")
         return answers
 
+    def get(self, path: str) -> dict:
+        return self._call("GET", path)
+
+    def post(self, path: str, body: dict) -> dict:
+        return self._call("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+
+    def _call(self, *request) -> dict:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_PATIENCE_S)
+        try:
+            connection.request(*request)
+            answer = connection.getresponse()
+            body = json.load(answer)
+        except OSError as error:
+            raise MeasurementFailed(f"{self.name}: {request[1]}: {error}") from error
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise MeasurementFailed(f"{self.name}: {request[1]}: {answer.status} {body}")
+        return body
+
     def load(self, requests: list[loadgen.Request], n_clients: int) -> dict:
         """The figures of one load, with the processor time in µs that each token took. Raises MeasurementFailed."""
         before, own_before = self.cpu_s(), time.process_time()
@@ -160,6 +181,10 @@ class Server:
         """Processor seconds so far of the process that was started, and of all its descendants together."""
         main, *children = [_cpu_s(pid) for pid in _tree(self.process.pid)]
         return main, sum(children)
+
+    @property
+    def n_children(self) -> int:
+        return len(_tree(self.process.pid)) - 1
 
     def pss_mb(self) -> float:
         """Memory of all its processes in MB; a page that several processes share counts in parts (PSS)."""
