@@ -188,6 +188,16 @@ def test_a_context_that_was_left_to_us_is_made_to_fit(catalog):
         assert 512 <= worker.facts["n_ctx"] < 16_384
 
 
+@pytest.mark.parametrize(("machine_bytes", "is_kept"), [(1_000_000_000, False), (2_000_000_000, True)])
+def test_prompts_are_kept_on_disk_only_where_the_machine_is_not_small(catalog, tmp_path, machine_bytes, is_kept):
+    with running_pool(catalog, 1.5) as pool:
+        pool.cache_dir = tmp_path
+        pool.budget.machine_bytes = lambda: machine_bytes
+        chat(pool, catalog, "one")
+        [worker] = pool.workers
+        assert ("cache_dir" in worker.settings) == is_kept
+
+
 def test_an_embedding_model_that_does_not_fit_is_a_507(catalog):
     with running_pool(catalog, 0.5) as pool:
         sink = Sink()

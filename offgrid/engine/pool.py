@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 30.0  # how long a request waits for room that busy models hold
 TURN_S = 5.0  # so long busy models go on taking requests although another waits for their room
+SMALL_MACHINE_BYTES = 1_200_000_000  # a Pi with 1 GB: memory and SD card are for the model alone
 CLEAR_FIT = 1.25  # with so much more room than the formula says, nothing needs to be measured
 
 
@@ -299,7 +300,7 @@ class Pool:
         return worker
 
     def _prompts_on_disk(self, chosen: EngineSettings) -> dict:
-        if self.cache_dir is None:
+        if self.cache_dir is None or self.budget.machine_bytes() < SMALL_MACHINE_BYTES:
             return {}
         return {"cache_dir": str(self.cache_dir), "cold_bytes": chosen.cache_disk_mb * 1_000_000}
 

@@ -101,13 +101,14 @@ class Engine:
         """
         sequence = chunk.sequence
         for drafted in chunk.draft:
-            if sequence.slot is None or sequence.tokens[-1] != drafted:
-                break
+            if sequence.slot is None:  # it has ended, and all its cells are free
+                return
+            if sequence.tokens[-1] != drafted:
+                self.scheduler.forget_rejected(sequence)
+                return
             self.scheduler.accepted(sequence)
             row += 1
             self._next_token(sequence, row)
-        if sequence.slot is not None:  # else it has ended, and all its cells are free
-            self.scheduler.forget_rejected(sequence)
 
     def _next_token(self, sequence: Sequence, row: int) -> None:
         if not sequence.n_generated and not self.model.is_finite(row):
