@@ -225,17 +225,17 @@ def copying(lab: Lab, turn: int) -> Iterator[Finding]:
     """OffGrid with speculation and without: a table that is to be rewritten, and text that repeats nothing."""
     order = (OFFGRID, OFFGRID_PLAIN) if turn % 2 == 0 else (OFFGRID_PLAIN, OFFGRID)
     sizes = lab.sizes
-    copies = [_rewriting(lab, f"copying {turn} {i}") for i in range(4)]
     with running(order, lab.settings) as servers:
-        for server in servers:
-            yield Finding("copy", server.name, server.load(copies, 1))
-        for width in (1, 8):
-            # Twice, the second time in the other order: a difference of 3 % drowns in one that came with the minute.
-            for again, in_order in enumerate((servers, servers[::-1])):
-                key = f"copying {turn} free {width} {again}"
-                requests = lab.requests(key, width, SHORT_WORDS, sizes.answer_tokens)
+        # Twice, the second time in the other order: a difference of 3 % drowns in one that came with the minute.
+        for again, in_order in enumerate((servers, servers[::-1])):
+            key = f"copying {turn} {again}"
+            loads = {"copy": ([_rewriting(lab, f"{key} {i}") for i in range(4)], 1)}
+            for width in (1, 8):
+                requests = lab.requests(f"{key} free {width}", width, SHORT_WORDS, sizes.answer_tokens)
+                loads[f"free {width}"] = (requests, width)
+            for variant, (requests, width) in loads.items():
                 for server in in_order:
-                    yield Finding(f"free {width}", server.name, server.load(requests, width))
+                    yield Finding(variant, server.name, server.load(requests, width))
 
 
 def _rewriting(lab: Lab, key: str) -> Request:
