@@ -5,6 +5,7 @@ import time
 
 from offgrid.api import access
 from offgrid.api.routes import ROUTES
+from offgrid.api.throttle import LoginThrottle
 from offgrid.api.wire import error_body
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
@@ -12,6 +13,7 @@ from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMedia
 from offgrid.logs import Logs
 from offgrid.procs.budget import Budget
 from offgrid.sections import Config
+from offgrid.store.accounts import Accounts
 from offgrid.store.db import Database
 from offgrid.types import Event
 from offgrid.web.guard import Guard
@@ -32,6 +34,8 @@ class App:
         self.started = time.monotonic()
         self._access_log = logs.access
         self.db = Database(config.paths.data_dir / "offgrid.db")
+        self.accounts = Accounts(self.db, config.access.login_hours * 3600)
+        self.throttle = LoginThrottle()
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
@@ -48,6 +52,10 @@ class App:
             head_timeout_s=settings.read_timeout_s,
             body_timeout_s=settings.read_timeout_s,
         )
+        # Last: whoever's start fails would never get to see the password.
+        self.first_password = ""
+        if config.access.multi_user:
+            self.first_password = self.accounts.make_first_admin(config.access.admin_password)
 
     def start(self) -> None:
         self.server.start()
@@ -68,6 +76,7 @@ class App:
         """Stop accepting, let running answers end within the grace period, and leave no child behind."""
         self.pool.stop(self.config.server.shutdown_grace_s)
         self.server.stop()
+        self.accounts.close()
         self.db.close()
 
     def default_model(self, kind: str) -> ModelFile:
@@ -101,11 +110,11 @@ class App:
         except ClientGone:
             raise
         except ApiError as error:
-            response = Response.json(error_body(error), error.status, error.headers)
+            response = Response.json(error_body(error, request.family), error.status, error.headers)
         except Exception:
             log.exception("%s %s (request %s)", request.method, request.path, request.id)
             error = InternalError(f"Something went wrong here. The log says more, under request {request.id}.")
-            response = Response.json(error_body(error), error.status)
+            response = Response.json(error_body(error, request.family), error.status)
         if response is not None:
             response.headers.update(self.guard.cors_headers(request))
         return response
@@ -114,9 +123,9 @@ class App:
         if request.method == "OPTIONS":
             return self.guard.preflight(request, self.router.methods(request.path))
         route, params = self.router.match(request.method, request.path)
-        request.route = route.path
-        request.who = access.principal(request, self.config.server.api_key)
-        access.require(request.who, route.permission)
+        request.route, request.family = route.path, route.family
+        request.who = access.identify(request, self, route.permission)
+        access.require(request.who, route, self.config.access)
         _check_content_type(request, route)
         return route.handler(request, self, **params)
 

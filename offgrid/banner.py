@@ -4,18 +4,19 @@ import socket
 from typing import TextIO
 
 import offgrid
+from offgrid.store.accounts import FIRST_ADMIN
 
 ANYWHERE = ("0.0.0.0", "::")
 
 
 def show_banner(app, out: TextIO) -> None:
-    """Print address, models and one command to try, or what to do when there is no model yet."""
+    """Print address, who may come in, models and one command to try, or what to do when there is no model yet."""
     scheme = "https" if app.config.server.tls_cert else "http"
     host, port = app.config.server.host, app.server.server_port
     addresses = [f"{scheme}://{_in_url(h)}:{port}" for h in _reachable_as(host)]
     lines = [f"OffGrid {offgrid.__version__} answers at {'  and  '.join(addresses)}"]
-    if host != "localhost" and not host.startswith("127.") and host != "::1":
-        lines.append(_who_may_come_in(app.config.server.api_key))
+    is_for_others = host != "localhost" and not host.startswith("127.") and host != "::1"
+    lines += [*_who_may_come_in(app.config, is_for_others=is_for_others), *_first_admin(app.first_password)]
     lines += [*_models(app, addresses[0]), ""]
     print("\n".join(lines), file=out, flush=True)
 
@@ -29,16 +30,36 @@ def _models(app, address: str) -> list[str]:
         folder = app.config.paths.models_dir
         hint = f"There is no chat model in {folder} yet. Put a .gguf file there (no restart is needed), or run:"
         return [*lines, hint, "  python offgrid.py models starter"]
-    key = " -H 'Authorization: Bearer YOUR_KEY'" if app.config.server.api_key else ""
+    access = app.config.access
+    needs_key = app.config.server.api_key or (access.multi_user and not access.lets_guests_in)
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
     message = '{"messages":[{"role":"user","content":"Hello!"}]}'
     url = f"{address}/v1/chat/completions"
     return ["Models:", *lines, "Try:", f"  curl {url}{key} -H 'Content-Type: application/json' -d '{message}'"]
 
 
-def _who_may_come_in(api_key: str) -> str:
-    if api_key:
-        return "Other machines can reach it with the API key."
-    return "Other machines can use its models without a key. To ask them for one: --api-key SOMETHING-LONG"
+def _who_may_come_in(config, *, is_for_others: bool) -> list[str]:
+    if config.access.multi_user:
+        guests = "who sends neither may chat as a guest" if config.access.lets_guests_in else "nobody else is let in"
+        return [f"Everybody has an account: a login or an API key says who it is; {guests}."]
+    if not is_for_others:
+        return []
+    if config.server.api_key:
+        return [f"Other machines can reach it with the API key, in the role {config.access.lan_role} (lan_role)."]
+    return [
+        f"Other machines can use it without a key, in the role {config.access.lan_role} (lan_role). "
+        "To ask them for one: --api-key SOMETHING-LONG; for accounts: --multi-user true"
+    ]
+
+
+def _first_admin(password: str) -> list[str]:
+    """The password that was made up, which is shown this once and written nowhere."""
+    if not password:
+        return []
+    return [
+        f"The first account:  user {FIRST_ADMIN}, password {password}",
+        "  It is not shown again, and must be changed at the first login.",
+    ]
 
 
 def _reachable_as(host: str) -> list[str]:

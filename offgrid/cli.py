@@ -1,4 +1,4 @@
-"""The command line: `serve` (also without the word) and `models`. Every failure is one sentence, never a traceback."""
+"""The command line: `serve` (also without the word), `models`, `users`. Failures are one sentence, no traceback."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from offgrid.errors import SetupError
 
 # import name → package name
 REQUIRED = {"yaml": "pyyaml", "llama_cpp": "llama-cpp-python", "numpy": "numpy", "bcrypt": "bcrypt"}
-COMMANDS = ("serve", "models")
+COMMANDS = ("serve", "models", "users")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,6 +48,11 @@ def _run(argv: list[str]) -> int:
     settings = config.load(vars(options), os.environ, beside_us)
     if command == "models":
         return _models(options.action, settings)
+    if command == "users":
+        from offgrid import cli_users
+
+        _check_packages("bcrypt")
+        return cli_users.run(options, settings)
     return _serve(settings)
 
 
@@ -60,10 +65,18 @@ def _parser(command: str):
     texts = {
         "serve": "Serve the models in the models folder to every client that speaks the OpenAI API.",
         "models": "List the models, or fetch the two small ones to start with.",
+        "users": "Accounts of the multi-user mode: list them, add one, change a password or a role, remove one.",
     }
     parser = argparse.ArgumentParser(prog=f"offgrid.py {command}", description=texts[command], allow_abbrev=False)
     if command == "serve":
-        parser.epilog = "Other command: `offgrid.py models [list|starter]`. All settings: docs/configuration.md."
+        parser.epilog = (
+            "Other commands: `offgrid.py models [list|starter]`, `offgrid.py users [list|add|passwd|role|remove]`. "
+            "All settings: docs/configuration.md."
+        )
+    elif command == "users":
+        from offgrid import cli_users
+
+        cli_users.add_arguments(parser)
     else:
         parser.add_argument("action", nargs="?", choices=("list", "starter"), default="list")
     parser.add_argument("--version", action="version", version=f"offgrid {offgrid.__version__}")

@@ -12,7 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 from offgrid.errors import SetupError
-from offgrid.sections import Config, EngineSettings, LogSettings, ModelSettings, PathSettings, ServerSettings
+from offgrid.sections import (
+    AccessSettings,
+    Config,
+    EngineSettings,
+    LogSettings,
+    ModelSettings,
+    PathSettings,
+    ServerSettings,
+)
 from offgrid.settings import FOREIGN_VARIABLES, MODEL_SETTINGS, SETTINGS, Setting
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -45,6 +53,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], default_path: 
     sections["engine"]["aliases"] = MappingProxyType(_all_aliases(sections["engine"]["aliases"], models, file))
     config = Config(
         server=ServerSettings(**sections["server"]),
+        access=AccessSettings(**sections["access"]),
         engine=EngineSettings(**sections["engine"]),
         paths=PathSettings(**sections["paths"]),
         log=LogSettings(**sections["log"]),
@@ -259,9 +268,23 @@ def _check_together(config: Config) -> None:
     for name, path in (("server.tls_cert", server.tls_cert), ("server.tls_key", server.tls_key)):
         if path is not None and not path.is_file():
             raise SetupError(f"{name}: there is no file {path}.")
+    _check_access(config.access, server)
     _check_engine(engine, "engine.")
     for model in engine.models:
         _check_engine(engine.for_model(model), f"models.{model}.")
+
+
+def _check_access(access: AccessSettings, server: ServerSettings) -> None:
+    if access.multi_user and server.api_key:
+        raise SetupError(
+            "access.multi_user gives everybody keys of their own, and server.api_key is one key for all: choose one "
+            "(OFFGRID_MULTI_USER, OFFGRID_API_KEY)."
+        )
+    if access.require_auth and not access.multi_user and not server.api_key:
+        raise SetupError(
+            "access.require_auth asks for credentials, and there is nothing to check them against: set "
+            "OFFGRID_MULTI_USER=true for accounts, or OFFGRID_API_KEY for one key for all."
+        )
 
 
 def _check_engine(engine: EngineSettings, where: str) -> None:

@@ -28,6 +28,20 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    multi_user: bool = False
+    require_auth: bool = False
+    guest_access: bool = True
+    lan_role: str = "user"
+    login_hours: int = 24
+    admin_password: str = ""  # "" makes one up
+
+    @property
+    def lets_guests_in(self) -> bool:
+        return self.guest_access and not self.require_auth
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What one model does differently. None: as for every other model, or as the model file says."""
 
@@ -114,6 +128,7 @@ class Config:
     """Every setting of one server; each room is given only its own section."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from offgrid.types import ROLES
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -226,6 +228,18 @@ SETTINGS = (
             "Running answers may take this long to end when the server stops.", "s"),
     Setting("server.keep_alive_interval_s", SECONDS, "OFFGRID_KEEP_ALIVE_INTERVAL_S", "--keep-alive-interval-s",
             "A waiting stream gets a comment this often, so that proxies keep it open.", "s"),
+    Setting("access.multi_user", SWITCH, "OFFGRID_MULTI_USER", "--multi-user",
+            "Everybody has an account with a role of their own; without it there are no accounts."),
+    Setting("access.require_auth", SWITCH, "OFFGRID_REQUIRE_AUTH", "--require-auth",
+            "Nobody may do anything without credentials; needs accounts or an API key."),
+    Setting("access.guest_access", SWITCH, "OFFGRID_GUEST_ACCESS", "--guest-access",
+            "With accounts: who sends no credentials may chat as a guest."),
+    Setting("access.lan_role", choice(*ROLES), "OFFGRID_LAN_ROLE", "--lan-role",
+            "Without accounts: what people at other machines may do; who sits at this one may do everything."),
+    Setting("access.login_hours", whole(1, 8760), "OFFGRID_LOGIN_HOURS", "--login-hours",
+            "A login is good for so long.", "hours"),
+    Setting("access.admin_password", TEXT, "OFFGRID_ADMIN_PASSWORD", "",
+            "Password of the first admin, used once; empty makes one up and shows it.", is_secret=True),
     Setting("engine.default_model", TEXT, "OFFGRID_DEFAULT_MODEL", "--default-model",
             "Model for a request that names none; empty is the first chat model."),
     Setting("engine.default_embedding_model", TEXT, "OFFGRID_DEFAULT_EMBEDDING_MODEL", "--default-embedding-model",
@@ -316,9 +330,6 @@ _NOT_YET = "This version of OffGrid does not have that feature yet: remove the v
 _ALWAYS = "This version of OffGrid always does that: remove the variable."
 _BY_ITSELF = "This version of OffGrid decides that by itself: remove the variable."
 FOREIGN_VARIABLES = {
-    "MULTI_USER": _NOT_YET,
-    "REQUIRE_AUTH": _NOT_YET,
-    "GUEST_ACCESS": _NOT_YET,
     "AUDIT_LOG": _NOT_YET,
     "AUDIT_LOG_DIR": _NOT_YET,
     "ENABLE_P2P": _NOT_YET,

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from offgrid.errors import ApiError
 
+ROLES = ("admin", "user", "viewer", "guest")
+LOCAL_OWNER = "local"  # whose everything is, on a server without accounts, for the machine itself
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -19,6 +22,7 @@ class Principal:
     address: str  # the client's, without a port
     user_id: str | None = None  # None: nobody with an account
     key_id: int | None = None  # of the API key that was sent
+    must_change_password: bool = False  # before anything else
 
     @property
     def client(self) -> str:

@@ -254,6 +254,14 @@ def test_settings_that_cannot_work_together_are_refused():
     assert "flash attention" in refusal({"engine.kv_cache_type": "q8_0", "engine.flash_attention": "off"})
 
 
+def test_credentials_that_nothing_could_check_are_refused_with_what_to_do():
+    assert "choose one" in refusal({"access.multi_user": "true", "server.api_key": "k"})
+    message = refusal(environ={"OFFGRID_REQUIRE_AUTH": "true"})
+    assert "OFFGRID_MULTI_USER=true" in message and "OFFGRID_API_KEY" in message
+    assert config.load({"access.require_auth": "yes", "server.api_key": "k"}, {}).access.require_auth
+    assert config.load({"access.require_auth": "yes", "access.multi_user": "yes"}, {}).access.multi_user
+
+
 def test_a_model_has_its_own_settings_and_names(tmp_path):
     (tmp_path / "chat.jinja").write_text("{{ messages }}")
     write_yaml(
@@ -322,6 +330,7 @@ def test_offgrid_yaml_holds_every_setting_with_its_default():
     assert names == {setting.name for setting in SETTINGS} | {"models"}
     loaded = config.load({"config": ROOT / "offgrid.yaml"}, {})
     assert loaded.server == config.ServerSettings()
+    assert loaded.access == config.AccessSettings()
     assert loaded.engine == config.EngineSettings()
     assert loaded.log == config.LogSettings()
     assert loaded.paths == config.PathSettings(models_dir=ROOT / "models", data_dir=ROOT / "data")

@@ -16,7 +16,7 @@ from running import REPO, RunningServer, wait_until
 
 from offgrid.banner import show_banner
 from offgrid.engine.catalog import Catalog
-from offgrid.sections import Config, PathSettings, ServerSettings
+from offgrid.sections import AccessSettings, Config, PathSettings, ServerSettings
 
 
 def copy_of_the_program(folder: Path) -> Path:
@@ -96,13 +96,15 @@ def test_the_banner_names_the_models_and_its_example_works_where_the_server_list
     assert json.loads(done.stdout)["choices"][0]["message"]["role"] == "assistant", done.stderr
 
 
-def banner(folder: Path, **server) -> str:
+def banner(folder: Path, access: AccessSettings | None = None, first_password: str = "", **server) -> str:
     """What would be shown for these settings, without listening anywhere."""
-    config = Config(server=ServerSettings(**server), paths=PathSettings(models_dir=folder))
-    out = io.StringIO()
-    show_banner(
-        SimpleNamespace(config=config, server=SimpleNamespace(server_port=8080), catalog=Catalog([folder])), out
+    config = Config(
+        server=ServerSettings(**server), access=access or AccessSettings(), paths=PathSettings(models_dir=folder)
     )
+    listening = SimpleNamespace(server_port=8080)
+    app = SimpleNamespace(config=config, server=listening, catalog=Catalog([folder]), first_password=first_password)
+    out = io.StringIO()
+    show_banner(app, out)
     return out.getvalue()
 
 
@@ -110,7 +112,17 @@ def test_a_server_for_the_network_says_who_may_come_in(tmp_path):
     for host in ("0.0.0.0", "::", "192.168.1.5"):
         assert "without a key" in banner(tmp_path, host=host)
         assert "with the API key" in banner(tmp_path, host=host, api_key="secret")
+        assert "in the role viewer" in banner(tmp_path, AccessSettings(lan_role="viewer"), host=host)
     assert "Other machines" not in banner(tmp_path, host="::1")
+
+
+def test_a_server_with_accounts_says_so_and_shows_the_first_password(tmp_path):
+    tiny_models.chat_model(tmp_path / "tiny.gguf")
+    shown = banner(tmp_path, AccessSettings(multi_user=True), first_password="abcd-efgh-jkmn")
+    assert "may chat as a guest" in shown and "user admin, password abcd-efgh-jkmn" in shown
+    assert "YOUR_KEY" not in shown
+    shown = banner(tmp_path, AccessSettings(multi_user=True, guest_access=False))
+    assert "nobody else is let in" in shown and "YOUR_KEY" in shown and "password" not in shown
 
 
 def test_the_banner_shows_addresses_that_can_be_called_and_no_key(tmp_path):

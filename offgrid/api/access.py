@@ -1,54 +1,143 @@
-"""Who asks, and what that lets them do.
+"""Who asks, and what that lets them do. With `routes.py`, which names one permission a route, this is all of it.
 
-Covered: one shared key, and the roles of a server without accounts. Not covered here: a reverse proxy on this machine
-makes everybody look local, so such a server needs a key.
+Without accounts: this machine is the admin, other machines have `lan_role`, any key is passed over; with `api_key`
+everybody must send it. With accounts: an API key or a login says who it is, a wrong one is refused (never a guest in
+silence), and none at all is a guest, where guests are let in.
+Not covered: a reverse proxy on this machine makes everybody look local, so such a server needs a key or accounts.
 """
 
 import hmac
 import ipaddress
 
 from offgrid.errors import PermissionDenied, Unauthenticated
-from offgrid.types import Principal
+from offgrid.sections import AccessSettings
+from offgrid.store import logins
+from offgrid.store.users import User
+from offgrid.types import LOCAL_OWNER, Principal
+from offgrid.web.guard import SAFE_METHODS, Guard
 from offgrid.web.message import Request
+from offgrid.web.router import Route
 
-PUBLIC = "public"  # the permission of routes that anybody may use, key or not
-PERMISSIONS = {
-    "admin": {PUBLIC, "models", "chat", "embeddings", "admin"},
-    "user": {PUBLIC, "models", "chat", "embeddings"},
-}
+PUBLIC = "public"  # for everybody: credentials are not even looked at
+ANYONE = "anyone"  # for everybody, but who sends credentials must send good ones
+PASSWORD = "account:password"  # changing one's own, which who must change it may do
+_GUEST = frozenset({"chat"})
+_VIEWER = _GUEST | {"models", "stats", "account", PASSWORD}
+_USER = _VIEWER | {"embeddings", "models:load", "sessions", "tasks"}
+_ADMIN = _USER | {"models:manage", "users", "audit", "limits", "admin"}
+PERMISSIONS = {"guest": _GUEST, "viewer": _VIEWER, "user": _USER, "admin": _ADMIN}
+
+COOKIE = "session"
 
 
-def principal(request: Request, api_key: str) -> Principal | None:
-    """Who asks; None for somebody who should have sent the key and did not. Raises Unauthenticated for a wrong key."""
-    if api_key:
-        given = _key_of(request)
+def identify(request: Request, app, permission: str) -> Principal | None:
+    """Who asks; None for a public route, and for somebody who sent no credentials where some are wanted.
+
+    Raises Unauthenticated for wrong credentials, PermissionDenied for a cookie that another site's page may have sent.
+    """
+    if permission == PUBLIC:
+        return None
+    if app.config.access.multi_user:
+        return _person(request, app)
+    if api_key := app.config.server.api_key:
+        given = _sent_credential(request) or _sent_key(request)
         if not given:
             return None
         if not hmac.compare_digest(given.encode("utf-8", "replace"), api_key.encode()):
             raise Unauthenticated("This API key is not the one that the server was started with.")
     # Without accounts, only somebody at this very machine administers it.
     if _is_loopback(request.peer):
-        return Principal("admin", "local", "local", request.peer)
-    return Principal("user", "lan", "lan", request.peer)
+        return Principal("admin", LOCAL_OWNER, "local", request.peer)
+    return Principal(app.config.access.lan_role, "lan", "lan", request.peer)
 
 
-def require(who: Principal | None, permission: str) -> None:
-    """Raise Unauthenticated or PermissionDenied unless `who` has the permission; unknown permissions are nobody's."""
-    if permission == PUBLIC:
-        return
-    if who is None:
+def require(who: Principal | None, route: Route, access: AccessSettings) -> None:
+    """Raise Unauthenticated or PermissionDenied unless `who` may use the route; an unknown permission is nobody's."""
+    is_open = route.permission in (PUBLIC, ANYONE)
+    if who is None and not is_open:
         raise Unauthenticated(
-            "This server asks for an API key. Send it as 'Authorization: Bearer KEY'.", code="missing_api_key"
+            "This server asks for credentials. Send an API key as 'Authorization: Bearer KEY'.", code="missing_api_key"
         )
-    if permission not in PERMISSIONS[who.role]:
-        raise PermissionDenied(f"The role {who.role} does not have the permission {permission}.")
+    if route.needs_accounts and not access.multi_user:
+        raise PermissionDenied(
+            "This server has no accounts. Start it with OFFGRID_MULTI_USER=true to have some.",
+            code="multi_user_disabled",
+        )
+    if is_open or who is None:
+        return
+    if who.must_change_password and route.permission != PASSWORD:
+        raise PermissionDenied(
+            f"Change the password first: PUT /v1/users/{who.user_id}/password with password and current_password.",
+            code="password_change_required",
+        )
+    if route.permission not in PERMISSIONS[who.role]:
+        raise PermissionDenied(f"The role {who.role} does not have the permission {route.permission}.")
 
 
-def _key_of(request: Request) -> str:
-    """The key in Authorization (with or without "Bearer") or x-api-key, never in the URL, which ends up in logs."""
+def login_token(request: Request) -> str:
+    """The token of a login that came with the request, as a header or as a cookie; "" without one."""
+    token = _sent_credential(request) or _sent_cookie(request)
+    return token if logins.is_token(token) else ""
+
+
+def _person(request: Request, app) -> Principal | None:
+    credential = _sent_credential(request)
+    if not credential and not (key := _sent_key(request)):
+        if cookie := _sent_cookie(request):
+            return _owner_of_cookie(request, app, cookie)
+        return Principal("guest", "guest", "guest", request.peer) if app.config.access.lets_guests_in else None
+    if not credential:
+        found = app.accounts.by_key(key)
+    elif logins.is_token(credential):
+        user = app.accounts.by_login(credential)
+        found = (user, None) if user else None
+    else:
+        found = app.accounts.by_key(credential)
+    if found is None:
+        raise _refused()
+    return _principal(found[0], request, key_id=found[1])
+
+
+def _owner_of_cookie(request: Request, app, token: str) -> Principal:
+    # A browser sends a cookie whoever made the page: only its own word for that makes the cookie a credential.
+    if request.method not in SAFE_METHODS and not Guard.is_own_page(request):
+        raise PermissionDenied(
+            "A cookie lets only pages of this server change something: send Origin or Sec-Fetch-Site, or send the "
+            "token as 'Authorization: Bearer TOKEN'.",
+            code="csrf",
+        )
+    user = app.accounts.by_login(token)
+    if user is None:
+        raise _refused()
+    return _principal(user, request)
+
+
+def _principal(user: User, request: Request, key_id: int | None = None) -> Principal:
+    return Principal(user.role, user.id, user.username, request.peer, user.id, key_id, user.must_change_password)
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("This API key or login is not good: it is wrong, has expired or was revoked.")
+
+
+def _sent_credential(request: Request) -> str:
+    """What Authorization holds, with or without "Bearer". Never the URL: that ends up in logs."""
     header = request.headers.get("authorization", "").strip()
     scheme, _, rest = header.partition(" ")
-    return (rest.strip() if scheme.lower() == "bearer" else header) or request.headers.get("x-api-key", "")
+    return rest.strip() if scheme.lower() == "bearer" else header
+
+
+def _sent_key(request: Request) -> str:
+    return request.headers.get("x-api-key", "")
+
+
+def _sent_cookie(request: Request) -> str:
+    """The token of our cookie; another program's on this host, of the same name but spelled otherwise, is not ours."""
+    for part in request.headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE and logins.is_token(value):
+            return value
+    return ""
 
 
 def _is_loopback(peer: str) -> bool:

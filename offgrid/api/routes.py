@@ -3,9 +3,28 @@
 A row without a permission cannot be written; a permission that no role has is nobody's.
 """
 
-from offgrid.api import cache, chat, completions, embeddings, health, loading, models, residency
-from offgrid.api.access import PUBLIC
+from functools import partial
+
+from offgrid.api import (
+    api_keys,
+    auth,
+    cache,
+    chat,
+    completions,
+    embeddings,
+    health,
+    loading,
+    lollms_keys,
+    models,
+    residency,
+    users,
+)
+from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
 from offgrid.web.router import Route
+
+# What is of no use without accounts: refused there as multi_user_disabled.
+PeopleRoute = partial(Route, needs_accounts=True)
+LollmsRoute = partial(PeopleRoute, family="lollms")
 
 ROUTES = (
     Route("GET", "/", health.get_root, PUBLIC),
@@ -15,19 +34,38 @@ ROUTES = (
     Route("GET", "/livez", health.get_liveness, PUBLIC),
     Route("GET", "/v1/models", models.list_models, "models"),
     Route("GET", "/v1/models/{id:path}", models.get_model, "models"),
-    Route("POST", "/v1/models/refresh", models.refresh_models, "models"),
-    Route("POST", "/models/refresh", models.refresh_models, "models"),
-    Route("POST", "/v1/models/load", residency.load_model, "models"),
-    Route("POST", "/v1/models/prewarm", residency.prewarm_model, "models"),
-    Route("POST", "/v1/models/unload", residency.unload_model, "admin"),
-    Route("POST", "/v1/models/pin", residency.pin_model, "admin"),
-    Route("POST", "/v1/models/unpin", residency.unpin_model, "admin"),
+    Route("POST", "/v1/models/refresh", models.refresh_models, "models:manage"),
+    Route("POST", "/models/refresh", models.refresh_models, "models:manage"),
+    Route("POST", "/v1/models/load", residency.load_model, "models:load"),
+    Route("POST", "/v1/models/prewarm", residency.prewarm_model, "models:load"),
+    Route("POST", "/v1/models/unload", residency.unload_model, "models:manage"),
+    Route("POST", "/v1/models/pin", residency.pin_model, "models:manage"),
+    Route("POST", "/v1/models/unpin", residency.unpin_model, "models:manage"),
     Route("GET", "/v1/loading/progress", loading.get_progress, "models"),
     Route("GET", "/v1/loading/progress/stream", loading.stream_progress, "models"),
-    Route("POST", "/v1/loading/prewarm", loading.prewarm_path, "models"),
+    Route("POST", "/v1/loading/prewarm", loading.prewarm_path, "models:load"),
     Route("GET", "/v1/cache/stats", cache.get_cache_stats, "models"),
     Route("GET", "/cache/stats", cache.get_cache_stats, "models"),
     Route("POST", "/v1/chat/completions", chat.create_chat_completion, "chat"),
     Route("POST", "/v1/completions", completions.create_completion, "chat"),
     Route("POST", "/v1/embeddings", embeddings.create_embeddings, "embeddings"),
+    PeopleRoute("POST", "/v1/auth/login", auth.log_in, PUBLIC),
+    Route("POST", "/v1/auth/logout", auth.log_out, PUBLIC),
+    PeopleRoute("GET", "/v1/users/me", users.get_me, ANYONE),
+    PeopleRoute("GET", "/v1/users", users.list_users, "users"),
+    PeopleRoute("POST", "/v1/users", users.create_user, "users"),
+    PeopleRoute("GET", "/v1/users/{id}", users.get_user, "account"),
+    PeopleRoute("DELETE", "/v1/users/{id}", users.delete_user, "users"),
+    PeopleRoute("PUT", "/v1/users/{id}/role", users.set_role, "users"),
+    PeopleRoute("PUT", "/v1/users/{id}/password", users.set_password, PASSWORD),
+    PeopleRoute("POST", "/v1/users/{id}/password", users.set_password, PASSWORD),
+    PeopleRoute("POST", "/v1/users/{id}/regenerate-key", users.regenerate_key, "account"),
+    PeopleRoute("GET", "/v1/users/{id}/api-keys", api_keys.list_keys, "account"),
+    PeopleRoute("POST", "/v1/users/{id}/api-keys", api_keys.create_key, "account"),
+    PeopleRoute("DELETE", "/v1/users/{id}/api-keys/{key_id}", api_keys.revoke_key, "account"),
+    LollmsRoute("POST", "/api/auth/token", auth.create_token, PUBLIC, accepts=(auth.FORM,)),
+    LollmsRoute("GET", "/api/api-keys", lollms_keys.list_keys, "account"),
+    LollmsRoute("POST", "/api/api-keys", lollms_keys.create_key, "account"),
+    LollmsRoute("DELETE", "/api/api-keys", lollms_keys.revoke_keys, "account"),
+    LollmsRoute("DELETE", "/api/api-keys/{id}", lollms_keys.revoke_key, "account"),
 )

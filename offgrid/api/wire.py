@@ -14,9 +14,10 @@ from offgrid.types import Finish, Usage
 from offgrid.web import sse
 
 
-def error_body(error: ApiError) -> dict:
-    """The one shape of an OpenAI-style error, in an answer and in a stream."""
-    return {"error": {"message": error.message, "type": error.type, "code": error.code, "param": error.param}}
+def error_body(error: ApiError, family: str = "openai") -> dict:
+    """The one shape of an OpenAI-style error, in an answer and in a stream; for LoLLMs' clients with their `detail`."""
+    body = {"error": {"message": error.message, "type": error.type, "code": error.code, "param": error.param}}
+    return body | {"detail": error.message} if family == "lollms" else body
 
 
 def usage_body(usages: list[Usage]) -> dict:

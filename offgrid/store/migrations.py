@@ -4,5 +4,41 @@ Append only: a step that has been released is never changed, because it has alre
 in one transaction together with its record. Steps add tables, columns and rows; SQLite can do little else in place.
 """
 
+_ACCOUNTS = """
+CREATE TABLE users (
+    id TEXT PRIMARY KEY,
+    username TEXT NOT NULL,
+    folded TEXT NOT NULL UNIQUE,           -- the name as it is compared
+    role TEXT NOT NULL,
+    email TEXT,
+    created_at REAL NOT NULL,
+    last_login_at REAL,
+    must_change_password INTEGER NOT NULL,
+    password_hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE keys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: usage is counted by it
+    user_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL UNIQUE,
+    hash BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    last_used_at REAL,
+    expires_at REAL
+) STRICT;
+CREATE INDEX keys_by_user ON keys (user_id);
+CREATE TABLE logins (
+    hash BLOB PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+    expires_s REAL NOT NULL                -- of the session clock
+) STRICT, WITHOUT ROWID;
+CREATE INDEX logins_by_user ON logins (user_id);
+CREATE TABLE session_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at_s REAL NOT NULL,
+    wall_s REAL NOT NULL                   -- what the machine's clock said then
+) STRICT;
+"""
+
 # (name, statements)
-MIGRATIONS: tuple[tuple[str, str], ...] = ()
+MIGRATIONS: tuple[tuple[str, str], ...] = (("accounts", _ACCOUNTS),)

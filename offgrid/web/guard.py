@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from offgrid.errors import Misdirected, PermissionDenied
 from offgrid.web.message import Request, Response, split_host
 
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _PREFLIGHT_AGE_S = 600
 _ANY = "*"
@@ -35,7 +35,7 @@ class Guard:
         host = request.headers.get("host")
         if host is not None:
             self._check_host(host)
-        if request.method not in _SAFE_METHODS:
+        if request.method not in SAFE_METHODS:
             self._check_site(request)
 
     def cors_headers(self, request: Request) -> dict[str, str]:
@@ -73,6 +73,15 @@ class Guard:
             f"allowed_hosts (OFFGRID_ALLOWED_HOSTS={name})."
         )
 
+    @staticmethod
+    def is_own_page(request: Request) -> bool:
+        """Whether a browser says that this request comes from a page of this very server."""
+        origin = request.headers.get("origin")
+        if origin is None:
+            return request.headers.get("sec-fetch-site") == "same-origin"
+        own = f"{'https' if request.is_tls else 'http'}://{request.headers.get('host', '')}"
+        return origin.lower() == own.lower()
+
     def _check_site(self, request: Request) -> None:
         origin = request.headers.get("origin")
         if origin is None:
@@ -83,8 +92,7 @@ class Guard:
                     f"A page of another origin (Sec-Fetch-Site: {site}) may not change anything here."
                 )
             return
-        own = f"{'https' if request.is_tls else 'http'}://{request.headers.get('host', '')}"
-        if origin.lower() != own.lower() and not self._is_allowed(origin):
+        if not self.is_own_page(request) and not self._is_allowed(origin):
             raise PermissionDenied(
                 f"A page from {origin} may not change anything here. If it should, add the origin to the setting "
                 f"cors_origins (OFFGRID_CORS_ORIGINS={origin})."

@@ -72,7 +72,7 @@ class Request:
 
     `path` is percent-decoded and has no query; `raw_target` is as sent, without control characters, fit for a log.
     `query` has each name once. `id` is the client's x-request-id or a fresh one. `peer` is the client's IP address.
-    `route`, `who` and `tally` are filled in on the way of the request; nothing in this room looks at them.
+    `route`, `family`, `who` and `tally` are filled in on the way of the request; nothing in this room looks at them.
     """
 
     method: str
@@ -87,7 +87,8 @@ class Request:
     is_tls: bool = False
     connection: Connection | None = field(default=None, repr=False)
     route: str = ""  # the path as the table of routes has it, "/v1/models/{id:path}"; "" until it is found
-    who: Principal | None = None  # None: somebody who sent no credentials, where some are wanted
+    family: str = "openai"  # of its route: the shape of its errors
+    who: Principal | None = None  # None: nobody asked, or somebody who sent no credentials where some are wanted
     tally: Tally = field(default_factory=Tally)
 
     def json(self) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Route:
     """One row of the table.
 
     `path` may hold `{name}` (one segment) and `{name:path}` (one or more segments), each standing for whole segments.
-    `family` names the error body's shape; `accepts` the request content types.
+    `family` names the error body's shape; `accepts` the request content types. `needs_accounts`: it is of no use on a
+    server without accounts, and refused there.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Route:
     permission: str
     family: str = "openai"
     accepts: tuple[str, ...] = ("application/json",)
+    needs_accounts: bool = False
 
 
 class Router:

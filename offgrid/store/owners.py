@@ -1,0 +1,21 @@
+"""Whose rows are whose: every table with a column `owner`, for when an account goes or the first one comes.
+
+A new table with that column is added to OWNED_TABLES; a test holds it against the database.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+
+OWNED_TABLES: tuple[str, ...] = ()
+
+
+def delete_owned(sql: sqlite3.Connection, owner: str, tables: Iterable[str] = OWNED_TABLES) -> None:
+    """Delete everything of `owner`, within a transaction of `Database.write`."""
+    for table in tables:
+        sql.execute(f"DELETE FROM {table} WHERE owner = ?", (owner,))
+
+
+def adopt(sql: sqlite3.Connection, owner: str, new_owner: str, tables: Iterable[str] = OWNED_TABLES) -> None:
+    """Give everything of `owner` to `new_owner`, who has nothing yet, within a transaction of `Database.write`."""
+    for table in tables:
+        sql.execute(f"UPDATE {table} SET owner = ? WHERE owner = ?", (new_owner, owner))
