@@ -4,8 +4,8 @@ import logging
 import time
 
 from offgrid.api import access
+from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
-from offgrid.api.throttle import LoginThrottle
 from offgrid.api.wire import error_body
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
@@ -35,7 +35,7 @@ class App:
         self._access_log = logs.access
         self.db = Database(config.paths.data_dir / "offgrid.db")
         self.accounts = Accounts(self.db, config.access.login_hours * 3600)
-        self.throttle = LoginThrottle()
+        self.login_throttle = LoginThrottle()
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")

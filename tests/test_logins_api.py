@@ -8,7 +8,7 @@ import pytest
 from people import ADMIN_PASSWORD, PASSWORD, People, error_of
 from running import wait_until
 
-from offgrid.api.throttle import BUCKET, N_FREE
+from offgrid.api.login_throttle import BUCKET, N_FREE
 from offgrid.store.logins import hash_of
 
 

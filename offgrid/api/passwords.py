@@ -2,7 +2,7 @@
 
 import math
 
-from offgrid.api.throttle import network_of
+from offgrid.api.login_throttle import network_of
 from offgrid.errors import PermissionDenied, RateLimited
 from offgrid.store.users import User, folded
 from offgrid.web.message import Request
@@ -14,7 +14,7 @@ def password_holder(request: Request, app, username: str, password: str) -> User
     Raises RateLimited before any work for who has failed too often, Unavailable.
     """
     network, account = network_of(request.peer), folded(username[:256])
-    if wait_s := app.throttle.begin(account, network):
+    if wait_s := app.login_throttle.begin(account, network):
         wait = max(1, math.ceil(wait_s))
         raise RateLimited(
             f"Too many failed attempts. Try again in {wait} s.", code="too_many_attempts", retry_after_s=wait
@@ -22,7 +22,7 @@ def password_holder(request: Request, app, username: str, password: str) -> User
     user = app.accounts.users.named(username)
     if not app.accounts.users.knows_password(user, password, turn_of=network):
         return None
-    app.throttle.succeed(account, network)
+    app.login_throttle.succeed(account, network)
     return user
 
 

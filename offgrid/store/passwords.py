@@ -2,7 +2,7 @@
 
 Covered: a stolen database (bcrypt with a salt each), telling unknown names by the time an answer takes (`dummy` work),
 hashing as a way to stop the server (few at once, in turns by address). Not covered here: guessing, which is
-`api/throttle.py`'s. bcrypt is imported with the first hash: a server without accounts never needs it.
+`api/login_throttle.py`'s. bcrypt is imported with the first hash: a server without accounts never needs it.
 """
 
 import os

@@ -1,7 +1,7 @@
 """How often a password may be guessed: by a clock that the tests turn."""
 
-from offgrid.api import throttle
-from offgrid.api.throttle import BUCKET, LONGEST_WAIT_S, N_FREE, REFILL_S, LoginThrottle, network_of
+from offgrid.api import login_throttle as throttle
+from offgrid.api.login_throttle import BUCKET, LONGEST_WAIT_S, N_FREE, REFILL_S, LoginThrottle, network_of
 
 
 class Clock:
