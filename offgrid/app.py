@@ -6,6 +6,7 @@ import time
 from offgrid.api import access
 from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
+from offgrid.api.throttle import Throttle
 from offgrid.api.wire import error_body
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
@@ -15,6 +16,8 @@ from offgrid.procs.budget import Budget
 from offgrid.sections import Config
 from offgrid.store.accounts import Accounts
 from offgrid.store.db import Database
+from offgrid.store.limits import LimitStore
+from offgrid.store.usage import UsageBook
 from offgrid.types import Event
 from offgrid.web.guard import Guard
 from offgrid.web.message import Request, Response
@@ -36,6 +39,9 @@ class App:
         self.db = Database(config.paths.data_dir / "offgrid.db")
         self.accounts = Accounts(self.db, config.access.login_hours * 3600)
         self.login_throttle = LoginThrottle()
+        self.usage = UsageBook(self.db)
+        self.limits = LimitStore(self.db)
+        self.throttle = Throttle(self.limits, self.usage)
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
@@ -77,6 +83,7 @@ class App:
         self.pool.stop(self.config.server.shutdown_grace_s)
         self.server.stop()
         self.accounts.close()
+        self.usage.close()
         self.db.close()
 
     def default_model(self, kind: str) -> ModelFile:
@@ -97,6 +104,7 @@ class App:
             return response
         finally:
             self._access_log(request, status, time.perf_counter() - began)
+            self.usage.add(request.who, request.tally)
 
     def refuse(self, error: ApiError, peer: str) -> Response:
         """The answer to what never became a request."""
@@ -116,7 +124,7 @@ class App:
             error = InternalError(f"Something went wrong here. The log says more, under request {request.id}.")
             response = Response.json(error_body(error, request.family), error.status)
         if response is not None:
-            response.headers.update(self.guard.cors_headers(request))
+            response.headers.update(request.answer_headers | self.guard.cors_headers(request))
         return response
 
     def _dispatch(self, request: Request) -> Response | None:
@@ -127,7 +135,8 @@ class App:
         request.who = access.identify(request, self, route.permission)
         access.require(request.who, route, self.config.access)
         _check_content_type(request, route)
-        return route.handler(request, self, **params)
+        with self.throttle.admit(request, route.permission):
+            return route.handler(request, self, **params)
 
 
 def _warn_if_not_loaded(event: Event) -> None:

@@ -116,6 +116,7 @@ class TryLater(ApiError):
 class RateLimited(TryLater):
     status = 429
     type = "rate_limit_error"
+    code = "rate_limit_exceeded"
 
 
 class HeadTooLarge(ApiError):

@@ -79,6 +79,14 @@ class EmbedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The model has begun with a request: what it takes in is known now, also if nobody waits for its end."""
+
+    prompt_tokens: int
+    cached_tokens: int = 0  # of the prompt
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New text of one generation; may be the text of several tokens, never half a character."""
 
@@ -127,7 +135,7 @@ class Loaded:
     n_ctx: int  # tokens
 
 
-Event = Delta | Finish | Vectors | Loaded | ApiError
+Event = Begun | Delta | Finish | Vectors | Loaded | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,
 # is a Finish, Vectors, Loaded or ApiError: exactly one terminal event for every accepted request.
 Sink = Callable[[Event], None]

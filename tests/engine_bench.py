@@ -25,8 +25,13 @@ class CollectingChannel:
 
     def __init__(self):
         self.texts: dict[int, str] = {}
+        self.begun: dict[int, tuple[int, int]] = {}
         self.ends: dict[int, Finish | dict] = {}
         self.n_terminal: dict[int, int] = {}
+
+    def begin(self, id: int, n_prompt: int, n_cached: int = 0) -> None:
+        assert id not in self.begun, "begun twice"
+        self.begun[id] = (n_prompt, n_cached)
 
     def delta(self, id: int, text: str) -> None:
         assert id not in self.ends, "text after the end"

@@ -14,7 +14,7 @@ from offgrid.engine.load_plan import plan_load
 from offgrid.engine.pool import Pool
 from offgrid.procs.budget import Budget
 from offgrid.sections import EngineSettings
-from offgrid.types import Delta, Finish, GenerateRequest, Sampling
+from offgrid.types import Begun, Delta, Finish, GenerateRequest, Sampling
 
 SETTINGS = {"ctx_size": 512, "parallel": 4, "cache_ram_mb": 0, "preload": False}
 
@@ -57,7 +57,7 @@ class Sink:
     def __call__(self, event) -> None:
         if isinstance(event, Delta):
             self.text += event.text
-        else:
+        elif not isinstance(event, Begun):
             self.end = event
             self.n_ends += 1
             self.has_ended.set()

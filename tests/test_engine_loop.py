@@ -73,6 +73,17 @@ def test_cancelling_frees_the_slot_and_the_cells_and_ends_in_silence():
     assert bench.cache.n_idle == bench.model.n_used
 
 
+def test_what_a_request_takes_in_is_told_once_when_it_begins():
+    bench = Bench(n_slots=1, model=FakeModel(n_ctx=4096, n_batch=64))
+    first, second = bench.submit("long " * 100, 10), bench.submit("long " * 100, 10)
+    bench.step()
+    assert bench.channel.begun == {first: (500, 0)}
+    assert not bench.channel.texts
+    bench.run()
+    assert bench.channel.begun[second] == (500, bench.channel.ends[second].usage.cached_tokens)
+    assert bench.channel.begun[second][1] > 400
+
+
 def test_cancelling_what_waits_or_has_ended_does_no_harm():
     bench = Bench(n_slots=1)
     first, second = bench.submit("one", 3), bench.submit("two", 3)

@@ -1,7 +1,8 @@
 """How often a password may be guessed: by a clock that the tests turn."""
 
 from offgrid.api import login_throttle as throttle
-from offgrid.api.login_throttle import BUCKET, LONGEST_WAIT_S, N_FREE, REFILL_S, LoginThrottle, network_of
+from offgrid.api.login_throttle import BUCKET, LONGEST_WAIT_S, N_FREE, REFILL_S, LoginThrottle
+from offgrid.store.networks import network_of
 
 
 class Clock:
@@ -98,6 +99,6 @@ def test_the_tables_are_bounded(monkeypatch):
 def test_an_ipv6_network_is_its_64_bits():
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:2") == "2001:db8::/64"
     assert network_of("2001:db8:0:1::1") != network_of("2001:db8::1")
-    assert network_of("fe80::1%eth0") == "fe80::/64"
+    assert network_of("fe80::1%eth0") == "fe80::1" != network_of("fe80::2%eth0")
     assert network_of("192.168.1.5") == "192.168.1.5"
     assert network_of("") == ""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from offgrid.api.wire import Format, StreamEncoder, whole_answer
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError
-from offgrid.types import Delta, EmbedRequest, Event, Finish, GenerateRequest, Loaded, Sink, Tally, Vectors
+from offgrid.types import Begun, Delta, EmbedRequest, Event, Finish, GenerateRequest, Loaded, Sink, Tally, Vectors
 from offgrid.web import sse
 from offgrid.web.message import Request, Response
 from offgrid.web.stream import StreamWriter, Wakeup
@@ -22,6 +22,7 @@ class Answer:
     def __init__(self, wakeup: Wakeup, n: int):
         self.error: ApiError | None = None
         self.ends: list[Finish | Vectors | Loaded | None] = [None] * n
+        self.begun = [Begun(0)] * n
         self.n_deltas = [0] * n
         self.first_delta_at: float | None = None  # time.perf_counter
         self._n_open = n
@@ -45,6 +46,8 @@ class Answer:
                 self.first_delta_at = time.perf_counter()
             self.n_deltas[index] += 1
             self.on_delta(index, event)
+        elif isinstance(event, Begun):
+            self.begun[index] = event
         elif isinstance(event, ApiError):
             self.error = event
             self._wakeup.set()
@@ -56,10 +59,10 @@ class Answer:
                 self._wakeup.set()
 
     def note(self, tally: Tally, submitted_at: float) -> None:
-        """Add what was computed, also for choices that were left before their end."""
+        """Add what was computed, also for choices that were left before their end: of these the whole prompt."""
         if self.first_delta_at is not None:
             tally.first_token_s = self.first_delta_at - submitted_at
-        for end, n_deltas in zip(self.ends, self.n_deltas, strict=True):
+        for end, begun, n_deltas in zip(self.ends, self.begun, self.n_deltas, strict=True):
             if isinstance(end, Finish):
                 tally.prompt_tokens += end.usage.prompt_tokens
                 tally.cached_tokens += end.usage.cached_tokens
@@ -69,6 +72,8 @@ class Answer:
             elif isinstance(end, Vectors):
                 tally.prompt_tokens += end.n_tokens
             else:
+                tally.prompt_tokens += begun.prompt_tokens
+                tally.cached_tokens += begun.cached_tokens
                 tally.completion_tokens += n_deltas  # at least: a delta may hold several tokens
 
 

@@ -9,7 +9,6 @@ Must stay true: every table is bounded; an attempt counts as a failure until `su
 thousand at once are not all let through.
 """
 
-import ipaddress
 import math
 import threading
 import time
@@ -60,17 +59,6 @@ class LoginThrottle:
                 left, at = self._buckets[network]
                 self._buckets[network] = (min(BUCKET, left + 1), at)
             _remember(self._welcome, pair, None)
-
-
-def network_of(address: str) -> str:
-    """What one person can be told by: an IPv4 address, or the /64 that an IPv6 address stands for."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.version == 6:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
 
 
 def _pause(n_failures: int) -> float:

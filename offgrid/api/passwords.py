@@ -2,8 +2,8 @@
 
 import math
 
-from offgrid.api.login_throttle import network_of
 from offgrid.errors import PermissionDenied, RateLimited
+from offgrid.store.networks import network_of
 from offgrid.store.users import User, folded
 from offgrid.web.message import Request
 

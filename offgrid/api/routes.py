@@ -13,10 +13,12 @@ from offgrid.api import (
     completions,
     embeddings,
     health,
+    limits,
     loading,
     lollms_keys,
     models,
     residency,
+    usage,
     users,
 )
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
@@ -68,4 +70,10 @@ ROUTES = (
     LollmsRoute("POST", "/api/api-keys", lollms_keys.create_key, "account"),
     LollmsRoute("DELETE", "/api/api-keys", lollms_keys.revoke_keys, "account"),
     LollmsRoute("DELETE", "/api/api-keys/{id}", lollms_keys.revoke_key, "account"),
+    Route("GET", "/v1/quota", limits.get_quota, "account"),
+    Route("GET", "/v1/admin/limits", limits.list_limits, "limits"),
+    Route("GET", "/v1/admin/limits/{scope}/{id}", limits.get_limits, "limits"),
+    Route("PUT", "/v1/admin/limits/{scope}/{id}", limits.set_limits, "limits"),
+    Route("DELETE", "/v1/admin/limits/{scope}/{id}", limits.delete_limits, "limits"),
+    Route("GET", "/v1/admin/usage", usage.get_usage, "admin"),
 )

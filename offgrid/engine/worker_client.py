@@ -20,7 +20,7 @@ from offgrid.procs import machine
 from offgrid.procs.child import Child, ChildGone
 from offgrid.procs.command import self_command, self_environment
 from offgrid.procs.frames import BrokenFrame
-from offgrid.types import Delta, Drafted, EmbedRequest, Finish, GenerateRequest, Loaded, Sink, Usage, Vectors
+from offgrid.types import Begun, Delta, Drafted, EmbedRequest, Finish, GenerateRequest, Loaded, Sink, Usage, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +204,8 @@ class WorkerClient:
     def _take(self, message: dict, blob: bytes) -> None:
         match message["op"]:
             case "step":
+                for id, n_prompt, n_cached in message["b"]:
+                    self._deliver(id, Begun(n_prompt, n_cached))
                 for id, text in message["d"]:
                     self._deliver(id, Delta(text))
                 for id, reason, usage, prompt_ms, predicted_ms, drafted in message["f"]:

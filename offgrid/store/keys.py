@@ -78,6 +78,11 @@ class Keys:
         rows = self._db.read("SELECT * FROM keys WHERE user_id = ? ORDER BY id", (user_id,))
         return [self._key(row) for row in rows]
 
+    def has(self, key_id: str) -> bool:
+        """`key_id` as it stands in a path."""
+        is_number = key_id.isascii() and key_id.isdigit() and len(key_id) < 19  # as many digits as SQLite counts with
+        return is_number and self._db.row("SELECT 1 FROM keys WHERE id = ?", (int(key_id),)) is not None
+
     def revoke(self, user_id: str, key_ids: list[int]) -> None:
         """End these keys of the user, all or none. Raises NotFound."""
         with self._db.write() as sql:

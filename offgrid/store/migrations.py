@@ -40,5 +40,23 @@ CREATE TABLE session_clock (
 ) STRICT;
 """
 
+_LIMITS_AND_USAGE = """
+CREATE TABLE limits (
+    scope TEXT NOT NULL, id TEXT NOT NULL,
+    requests_per_minute INTEGER, tokens_per_minute INTEGER, tokens_per_day INTEGER, concurrent INTEGER,
+    PRIMARY KEY (scope, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE usage (
+    day TEXT NOT NULL, account TEXT NOT NULL, key_id INTEGER NOT NULL, -- key_id 0: no key
+    model TEXT NOT NULL, service TEXT NOT NULL,
+    requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    PRIMARY KEY (day, account, key_id, model, service)
+) STRICT, WITHOUT ROWID;
+"""
+
 # (name, statements)
-MIGRATIONS: tuple[tuple[str, str], ...] = (("accounts", _ACCOUNTS),)
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    ("accounts", _ACCOUNTS),
+    ("limits and usage", _LIMITS_AND_USAGE),
+)

@@ -97,6 +97,9 @@ class Users:
             return User.of(row)
         raise unknown_user(user_id)
 
+    def has(self, user_id: str) -> bool:
+        return self._db.row("SELECT 1 FROM users WHERE id = ?", (user_id,)) is not None
+
     def named(self, username: str) -> User | None:
         row = self._db.row("SELECT * FROM users WHERE folded = ?", (folded(username),))
         return User.of(row) if row else None

@@ -19,6 +19,9 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _PREFLIGHT_AGE_S = 600
 _ANY = "*"
+_EXPOSED = "x-request-id, retry-after, " + ", ".join(
+    f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset")
+)
 
 
 class Guard:
@@ -45,7 +48,7 @@ class Guard:
             return {}
         return {
             "Access-Control-Allow-Origin": _ANY if _ANY in self._origins else origin,
-            "Access-Control-Expose-Headers": "x-request-id, retry-after",
+            "Access-Control-Expose-Headers": _EXPOSED,
             "Vary": "Origin",
         }
 

@@ -72,7 +72,8 @@ class Request:
 
     `path` is percent-decoded and has no query; `raw_target` is as sent, without control characters, fit for a log.
     `query` has each name once. `id` is the client's x-request-id or a fresh one. `peer` is the client's IP address.
-    `route`, `family`, `who` and `tally` are filled in on the way of the request; nothing in this room looks at them.
+    `route`, `family`, `who` and `tally` are filled in on the way of the request; nothing in this room looks at them. So
+    are `answer_headers`: a stream takes them along when it is opened, `app.handle` puts them on every other answer.
     """
 
     method: str
@@ -90,6 +91,7 @@ class Request:
     family: str = "openai"  # of its route: the shape of its errors
     who: Principal | None = None  # None: nobody asked, or somebody who sent no credentials where some are wanted
     tally: Tally = field(default_factory=Tally)
+    answer_headers: dict[str, str] = field(default_factory=dict)  # go out with the answer, stream or not
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises BadRequest, saying what is wrong with it."""
@@ -101,7 +103,7 @@ class Request:
 
     def open_stream(self, content_type: str, extra_headers: Mapping[str, str] | None = None):
         """A `stream.StreamWriter` that answers this request with status 200; nothing is sent before its first write."""
-        return self.connection.open_stream(self, content_type, extra_headers or {})
+        return self.connection.open_stream(self, content_type, {**self.answer_headers, **(extra_headers or {})})
 
     @property
     def keeps_alive(self) -> bool:

@@ -4,7 +4,8 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
   {"op": "loading", "fraction"}  how much of the model is loaded, 0 to 1
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
-  {"op": "step", "d": [[id, text]…], "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted]…], "e": [[id, error]…]}
+  {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]…],
+   "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted]…], "e": [[id, error]…]}
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
 """
@@ -25,9 +26,14 @@ class Channel:
         self._clear()
 
     def _clear(self) -> None:
+        self._begun: list = []
         self._deltas: list = []
         self._finished: list = []
         self._errors: list = []
+
+    def begin(self, id: int, n_prompt: int, n_cached: int = 0) -> None:
+        """The first step of a request is about to be computed."""
+        self._begun.append((id, n_prompt, n_cached))
 
     def delta(self, id: int, text: str) -> None:
         if self._deltas and self._deltas[-1][0] == id:  # several tokens of one sequence in a step are one text
@@ -44,13 +50,13 @@ class Channel:
 
     def flush(self) -> None:
         """Send what the step brought; nothing when it brought nothing."""
-        if self._deltas or self._finished or self._errors:
-            self.send({"op": "step", "d": self._deltas, "f": self._finished, "e": self._errors})
+        if self._begun or self._deltas or self._finished or self._errors:
+            self.send({"op": "step", "b": self._begun, "d": self._deltas, "f": self._finished, "e": self._errors})
             self._clear()
 
     def refuse(self, id: int, error: dict) -> None:
         """End a request that never became a sequence."""
-        self.send({"op": "step", "d": [], "f": [], "e": [(id, error)]})
+        self.send({"op": "step", "b": [], "d": [], "f": [], "e": [(id, error)]})
 
     def send(self, message: dict, blob: bytes = b"") -> None:
         frame = frames.encode(message, blob)

@@ -64,6 +64,10 @@ class Embedder:
         while not self.jobs or not self._inbox.empty():
             self._inbox.get()()
         picked = self._pick()
+        for job, i in picked:
+            if i == 0:
+                self.channel.begin(job.id, job.n_tokens)
+        self.channel.flush()
         vectors = self._compute([job.texts[i] for job, i in picked])
         for (job, _), vector in zip(picked, vectors, strict=True):
             job.vectors.append(vector)

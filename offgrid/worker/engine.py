@@ -66,7 +66,10 @@ class Engine:
     def _compute(self, chunks: list[Chunk]) -> list[int] | None:
         started = time.monotonic()
         for chunk in chunks:
-            chunk.sequence.first_step = chunk.sequence.first_step or started
+            sequence = chunk.sequence
+            if not sequence.first_step:
+                sequence.first_step = started
+                self.channel.begin(sequence.id, sequence.n_prompt, sequence.n_cached)
         self._computing = frozenset(c.sequence.id for c in chunks)
         rows = self.model.decode(chunks)
         self._computing = frozenset()
