@@ -15,8 +15,12 @@ from offgrid.logs import Logs
 from offgrid.procs.budget import Budget
 from offgrid.sections import Config
 from offgrid.store.accounts import Accounts
+from offgrid.store.backup import DATABASE_NAME
 from offgrid.store.db import Database
+from offgrid.store.folder import FolderLock
 from offgrid.store.limits import LimitStore
+from offgrid.store.sessions import Sessions
+from offgrid.store.tasks import Tasks
 from offgrid.store.usage import UsageBook
 from offgrid.types import Event
 from offgrid.web.guard import Guard
@@ -36,12 +40,15 @@ class App:
         self.config = config
         self.started = time.monotonic()
         self._access_log = logs.access
-        self.db = Database(config.paths.data_dir / "offgrid.db")
+        self._lock = FolderLock(config.paths.data_dir)
+        self.db = Database(config.paths.data_dir / DATABASE_NAME)
         self.accounts = Accounts(self.db, config.access.login_hours * 3600)
         self.login_throttle = LoginThrottle()
         self.usage = UsageBook(self.db)
         self.limits = LimitStore(self.db)
         self.throttle = Throttle(self.limits, self.usage)
+        self.sessions = Sessions(self.db)
+        self.tasks = Tasks(self.db)
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
@@ -82,9 +89,11 @@ class App:
         """Stop accepting, let running answers end within the grace period, and leave no child behind."""
         self.pool.stop(self.config.server.shutdown_grace_s)
         self.server.stop()
+        self.tasks.stop()
         self.accounts.close()
         self.usage.close()
         self.db.close()
+        self._lock.release()
 
     def default_model(self, kind: str) -> ModelFile:
         """The model for a request that names none. Raises ModelNotFound."""

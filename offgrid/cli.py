@@ -1,4 +1,6 @@
-"""The command line: `serve` (also without the word), `models`, `users`. Failures are one sentence, no traceback."""
+"""The command line: `serve` (also without the word) and the other COMMANDS. Every failure is one sentence, never a
+traceback.
+"""
 
 import os
 import sys
@@ -8,7 +10,14 @@ from offgrid.errors import SetupError
 
 # import name → package name
 REQUIRED = {"yaml": "pyyaml", "llama_cpp": "llama-cpp-python", "numpy": "numpy", "bcrypt": "bcrypt"}
-COMMANDS = ("serve", "models", "users")
+# command → what --help says
+COMMANDS = {
+    "serve": "Serve the models in the models folder to every client that speaks the OpenAI API.",
+    "models": "List the models, or fetch the two small ones to start with.",
+    "users": "Accounts of the multi-user mode: list them, add one, change a password or a role, remove one.",
+    "backup": "Copy the database into a file; the server may run meanwhile.",
+    "restore": "Put a backup in the place of the database; the server must not run. The replaced one is kept.",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,6 +62,10 @@ def _run(argv: list[str]) -> int:
 
         _check_packages("bcrypt")
         return cli_users.run(options, settings)
+    if command in ("backup", "restore"):
+        if options.file is None:
+            raise SetupError(f"Which file? `offgrid.py {command} FILE`, for example offgrid-backup.db.")
+        return _copy(command, Path(options.file), settings.paths.data_dir)
     return _serve(settings)
 
 
@@ -62,23 +75,18 @@ def _parser(command: str):
     import offgrid
     from offgrid import config
 
-    texts = {
-        "serve": "Serve the models in the models folder to every client that speaks the OpenAI API.",
-        "models": "List the models, or fetch the two small ones to start with.",
-        "users": "Accounts of the multi-user mode: list them, add one, change a password or a role, remove one.",
-    }
-    parser = argparse.ArgumentParser(prog=f"offgrid.py {command}", description=texts[command], allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=f"offgrid.py {command}", description=COMMANDS[command], allow_abbrev=False)
     if command == "serve":
-        parser.epilog = (
-            "Other commands: `offgrid.py models [list|starter]`, `offgrid.py users [list|add|passwd|role|remove]`. "
-            "All settings: docs/configuration.md."
-        )
+        others = "`models [list|starter]`, `users`, `backup FILE`, `restore FILE`"
+        parser.epilog = f"Other commands: {others}. All settings: docs/configuration.md."
     elif command == "users":
         from offgrid import cli_users
 
         cli_users.add_arguments(parser)
-    else:
+    elif command == "models":
         parser.add_argument("action", nargs="?", choices=("list", "starter"), default="list")
+    else:
+        parser.add_argument("file", metavar="FILE", nargs="?", help="the backup")
     parser.add_argument("--version", action="version", version=f"offgrid {offgrid.__version__}")
     config.add_flags(parser)
     return parser
@@ -99,6 +107,18 @@ def _models(action: str, settings) -> int:
         print(f"{file.id}\t{file.size_bytes / 1e6:.0f} MB\t{about}")
     if not files:
         print(f"No models in {settings.paths.models_dir}. To fetch two small ones: python offgrid.py models starter")
+    return 0
+
+
+def _copy(command: str, file: Path, data_dir: Path) -> int:
+    from offgrid.store import backup
+
+    if command == "backup":
+        n_bytes = backup.back_up(data_dir, file)
+        print(f"{file} holds the database of {data_dir} now ({n_bytes / 1e6:.1f} MB).")
+        return 0
+    replaced = backup.restore(data_dir, file)
+    print(f"{file} is the database of {data_dir} now.{f' The replaced one is kept as {replaced}.' if replaced else ''}")
     return 0
 
 

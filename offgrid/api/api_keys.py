@@ -47,6 +47,6 @@ def _body(key: Key) -> dict:
         "name": key.name,
         "prefix": key.prefix,
         "created_at": rfc3339(key.created_at),
-        "last_used_at": None if key.last_used_at is None else rfc3339(key.last_used_at),
-        "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
+        "last_used_at": rfc3339(key.last_used_at),
+        "expires_at": rfc3339(key.expires_at),
     }

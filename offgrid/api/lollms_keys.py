@@ -45,6 +45,6 @@ def _body(key: Key) -> dict:
         "alias": key.name,
         "id": key.id,
         "created_at": rfc3339(key.created_at),
-        "last_used_at": None if key.last_used_at is None else rfc3339(key.last_used_at),
+        "last_used_at": rfc3339(key.last_used_at),
         "key_prefix": key.prefix,
     }

@@ -28,7 +28,7 @@ def load_model(request: Request, app) -> Response:
 def unload_model(request: Request, app) -> Response:
     """Begin to unload an idle model; a busy one is a 503."""
     fields = Fields(request.json())
-    name = _name(fields)
+    name = model_name(fields)
     fields.finish()
     is_known = any(worker.model_id == name for worker in app.pool.workers)  # its file may be gone
     model_id = name if is_known else app.catalog.resolve(name).id
@@ -60,6 +60,14 @@ def prewarm_model(request: Request, app) -> Response:
     return prewarm_file(model)
 
 
+def model_name(fields: Fields) -> str:
+    """The model's name, under either of the names that clients use."""
+    given = {key: name for key in ("model", "model_id") if (name := fields.string(key))}
+    if len(set(given.values())) != 1:
+        raise BadRequest("model must be the id of one model; GET /v1/models lists them.", param="model")
+    return next(iter(given.values()))
+
+
 def _pin(app, model: ModelFile, *, is_pinned: bool) -> Response:
     app.pool.pin(model.id, is_pinned=is_pinned)
     if is_pinned:
@@ -68,18 +76,10 @@ def _pin(app, model: ModelFile, *, is_pinned: bool) -> Response:
 
 
 def _model(app, fields: Fields) -> ModelFile:
-    model = app.catalog.resolve(_name(fields))
+    model = app.catalog.resolve(model_name(fields))
     if model.kind not in LISTED:
         raise BadRequest(f"{model.id} is of the kind {model.kind} and cannot be loaded by itself.", param="model")
     return model
-
-
-def _name(fields: Fields) -> str:
-    """The model's name, under either of the names that clients use."""
-    given = {key: name for key in ("model", "model_id") if (name := fields.string(key))}
-    if len(set(given.values())) != 1:
-        raise BadRequest("model must be the id of one model; GET /v1/models lists them.", param="model")
-    return next(iter(given.values()))
 
 
 def _forget(_event: Event) -> None:

@@ -18,8 +18,11 @@ from offgrid.api import (
     lollms_keys,
     models,
     residency,
+    sessions,
+    tasks,
     usage,
     users,
+    verify,
 )
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
 from offgrid.web.router import Route
@@ -76,4 +79,14 @@ ROUTES = (
     Route("PUT", "/v1/admin/limits/{scope}/{id}", limits.set_limits, "limits"),
     Route("DELETE", "/v1/admin/limits/{scope}/{id}", limits.delete_limits, "limits"),
     Route("GET", "/v1/admin/usage", usage.get_usage, "admin"),
+    Route("GET", "/v1/sessions", sessions.list_sessions, "sessions"),
+    Route("POST", "/v1/sessions", sessions.create_session, "sessions"),
+    Route("GET", "/v1/sessions/{name}", sessions.get_session, "sessions"),
+    Route("DELETE", "/v1/sessions/{name}", sessions.delete_session, "sessions"),
+    Route("POST", "/v1/sessions/{name}/messages", sessions.append_messages, "sessions"),
+    Route("GET", "/v1/tasks", tasks.list_tasks, "tasks"),
+    Route("GET", "/v1/tasks/{id}", tasks.get_task, "tasks"),
+    Route("POST", "/v1/tasks/{id}/cancel", tasks.cancel_task, "tasks"),
+    Route("DELETE", "/v1/tasks/{id}", tasks.delete_task, "tasks"),
+    Route("POST", "/v1/models/verify", verify.verify_model, "models:manage"),
 )

@@ -1,4 +1,4 @@
-"""Times on the wire: RFC 3339 in UTC, to the second."""
+"""Times on the wire: RFC 3339 in UTC, with milliseconds."""
 
 from datetime import UTC, datetime
 
@@ -7,8 +7,9 @@ from offgrid.api.fields import Fields
 LATEST_S = 253_402_300_799  # the end of the year 9999
 
 
-def rfc3339(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def rfc3339(unix_s: float | None) -> str | None:
+    """None stays None."""
+    return None if unix_s is None else datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def read_time(fields: Fields, name: str) -> float | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from . import address
 from .errors import NotSupportedYet, OffGridError
 from .models import Loading, Models
+from .sessions import Sessions
+from .tasks import Tasks
 from .transport import EventStream, Transport
 
 DEFAULT_HOST = "http://localhost:11611"
@@ -32,6 +34,8 @@ class Client:
         self._transport = Transport(address.parse(host), api_key, timeout_s, max_retries)
         self.models = Models(self._transport)
         self.loading = Loading(self._transport)
+        self.sessions = Sessions(self._transport, self.chat)
+        self.tasks = Tasks(self._transport)
         self.kb = KnowledgeBase()
 
     def __repr__(self) -> str:

@@ -46,6 +46,13 @@ class Models:
         """Have the server read the model's file into free memory, so that loading it later takes no disk."""
         return self._transport.call("POST", "/v1/models/prewarm", {"model": model})
 
+    def verify(self, model: str, sha256: str | None = None) -> dict:
+        """Have the server read the model's files in the background, and compare them with `sha256` if that is given.
+
+        Gives the task; `client.tasks.wait(task["id"])["result"]` has "sha256", "size", "verified" and "files".
+        """
+        return self._transport.call("POST", "/v1/models/verify", {"model": model} | _given(sha256=sha256))
+
     def get_loading_progress(self, model: str | None = None) -> dict:
         return self._transport.call("GET", _with_model("/v1/loading/progress", model))
 

@@ -41,6 +41,7 @@ class ModelFile:
     created: int  # seconds since 1970
     info: GgufInfo | None = None
     broken: str | None = None  # why it is unusable, going on from its name: "is truncated: …"
+    paths: tuple[Path, ...] = ()  # of all its files that are there
 
     @property
     def kind(self) -> str:
@@ -131,7 +132,7 @@ class Catalog:
             info, broken = self._info(parts), None
         except BrokenModel as e:
             info, broken = None, e.reason
-        return ModelFile(id, there[0], sum(sizes), times[0], info, broken)
+        return ModelFile(id, there[0], sum(sizes), times[0], info, broken, tuple(there))
 
     def _info(self, parts: list[Path | None]) -> GgufInfo:
         """What all the parts are together. Raises BrokenModel."""

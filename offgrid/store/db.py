@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from offgrid.errors import SetupError, StorageFull
+from offgrid.store.backup import write_copy
 from offgrid.store.migrations import MIGRATIONS
 
 log = logging.getLogger(__name__)
@@ -94,11 +95,7 @@ class Database:
     def _copy(self, name: str) -> None:
         """A copy beside the database, complete once it has its name; the oldest ones go."""
         target = self.path.with_name(f"{self.path.name}.{name}")
-        part = target.with_name(f"{target.name}.part")
-        part.unlink(missing_ok=True)
-        self._writer.execute("VACUUM INTO ?", (str(part),))
-        os.chmod(part, 0o600)
-        os.replace(part, target)
+        write_copy(self._writer, target)
         copies = sorted(self.path.parent.glob(f"{self.path.name}.before-*"), key=lambda p: p.stat().st_mtime)
         for old in copies[:-N_COPIES]:
             old.unlink()

@@ -55,8 +55,38 @@ CREATE TABLE usage (
 ) STRICT, WITHOUT ROWID;
 """
 
+# `changed` counts an owner's changes: newest first by it holds even where the clock jumps.
+_SESSIONS = """
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, model_id TEXT NOT NULL,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL, changed INTEGER NOT NULL,
+    n_messages INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
+    UNIQUE (owner, name)
+) STRICT;
+CREATE INDEX sessions_by_change ON sessions (owner, changed);
+CREATE TABLE session_messages (
+    id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    role TEXT NOT NULL, content TEXT NOT NULL, at REAL NOT NULL
+) STRICT;
+CREATE INDEX session_messages_by_session ON session_messages (session, id);
+"""
+
+# AUTOINCREMENT: a number is never given twice, so `number` is the order of their making.
+_TASKS = """
+CREATE TABLE tasks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
+    name TEXT NOT NULL, description TEXT NOT NULL, status TEXT NOT NULL, progress REAL NOT NULL,
+    logs TEXT NOT NULL, result TEXT, error TEXT,
+    created_at REAL NOT NULL, started_at REAL, updated_at REAL NOT NULL, completed_at REAL
+) STRICT;
+CREATE INDEX tasks_by_owner ON tasks (owner, number);
+CREATE INDEX tasks_unfinished ON tasks (status) WHERE status IN ('pending', 'running');
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
     ("limits and usage", _LIMITS_AND_USAGE),
+    ("sessions", _SESSIONS),
+    ("tasks", _TASKS),
 )

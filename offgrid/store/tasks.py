@@ -1,0 +1,188 @@
+"""Long work in the background: a function on a thread of its own, its progress and its end kept as a task.
+
+Here, beside the rows, because everybody who has long work (api, rag, agents) may import this room. Knows nothing of
+what the work does. Must stay true: at most N_THREADS work at once and N_WAITING wait; every task ends in exactly one of
+ENDS, kept at once; progress is kept at most every SAVE_INTERVAL_S for each task (an SD card wears), and read from
+memory meanwhile.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from offgrid.errors import ApiError, Conflict, Unavailable
+from offgrid.store.db import Database
+from offgrid.store.task_rows import INTERRUPTED, Task, TaskRows
+
+log = logging.getLogger(__name__)
+
+N_THREADS = 2  # the processor belongs to the models
+N_WAITING = 64
+SAVE_INTERVAL_S = 5.0
+N_LOG_LINES = 100  # of one task; the oldest ones go
+MAX_LINE_CHARS = 500
+
+
+class Cancelled(Exception):
+    """Raised in a task's function when it is to end: by a person, or because the server stops."""
+
+
+class Run:
+    """One task at work, as its function sees it; `report` and `note` are for that function's thread."""
+
+    def __init__(self, task: Task, work: "Work", save: Callable[[Task], None], now: Callable[[], float]):
+        self.work = work
+        self.task = task
+        self.is_cancelled = False  # set by any thread; only ever to True
+        self._save = save
+        self._now = now
+        self._saved_at = now()
+
+    def report(self, percent: float) -> None:
+        """How far it is, from 0 to 100; cheap enough to be called thousands of times. Raises Cancelled."""
+        self.check()
+        self.task = replace(self.task, progress=min(max(percent, 0.0), 100.0), updated_at=time.time())
+        self._save_now_and_then()
+
+    def note(self, message: str, level: str = "info") -> None:
+        """A line for whoever looks at the task. Raises Cancelled."""
+        self.check()
+        line = {"at": time.time(), "message": message[:MAX_LINE_CHARS], "level": level}
+        self.task = replace(self.task, logs=[*self.task.logs, line][-N_LOG_LINES:], updated_at=line["at"])
+        self._save_now_and_then()
+
+    def check(self) -> None:
+        """Raise Cancelled when it is to end: for work that has nothing to report yet."""
+        if self.is_cancelled:
+            raise Cancelled
+
+    def _save_now_and_then(self) -> None:
+        if self._now() - self._saved_at >= SAVE_INTERVAL_S:
+            self._save(self.task)
+            self._saved_at = self._now()
+
+
+# What a task does. Its result is whatever JSON can hold (small: it is read with every list of tasks); what it raises
+# makes the task fail: an ApiError or OSError with its message, everything else with a hint to the log.
+Work = Callable[[Run], Any]
+
+
+class Tasks:
+    """Every method may be called from any thread."""
+
+    def __init__(self, db: Database, now: Callable[[], float] = time.monotonic):
+        """Marks what an earlier server did not finish."""
+        self._rows = TaskRows(db)
+        self._rows.interrupt_unfinished()
+        self._now = now
+        self._runs: dict[str, Run] = {}  # waiting or at work
+        self._waiting: deque[Run] = deque()
+        self._n_working = 0
+        self._is_stopping = False
+        self._changed = threading.Condition()
+
+    def start(self, owner: str, name: str, description: str, work: Work) -> Task:
+        """A new task; `work` is called as soon as a thread is free. Raises Unavailable when too many wait."""
+        with self._changed:
+            if self._is_stopping:
+                raise Unavailable("The server is stopping.", code="server_stopping")
+            if len(self._runs) >= N_THREADS + N_WAITING:
+                raise Unavailable(f"{len(self._runs)} tasks are unfinished, and that is the most.", retry_after_s=10)
+            run = Run(self._rows.add(owner, name, description), work, self._rows.save, self._now)
+            self._runs[run.task.id] = run
+            self._waiting.append(run)
+            self._begin_next()
+            return run.task
+
+    def get(self, owner: str, id: str) -> Task:
+        """Raises NotFound, also for somebody else's."""
+        run = self._runs.get(id)  # before the row: it leaves memory only when its end is kept
+        return run.task if run is not None and run.task.owner == owner else self._rows.get(owner, id)
+
+    def list(self, owner: str, limit: int, offset: int) -> list[Task]:
+        """Newest first."""
+        live = {id: run.task for id, run in dict(self._runs).items()}
+        return [live.get(task.id, task) for task in self._rows.list(owner, limit, offset)]
+
+    def count(self, owner: str) -> int:
+        return self._rows.count(owner)
+
+    def cancel(self, owner: str, id: str) -> Task:
+        """End a waiting task now, one at work as soon as it looks. Raises NotFound, Conflict when it has ended."""
+        with self._changed:
+            task = self.get(owner, id)
+            run = self._runs.get(id)
+            if run is None:
+                raise Conflict(f"The task has already ended: it is {task.status}.", code="task_finished")
+            run.is_cancelled = True
+            if run in self._waiting:
+                self._waiting.remove(run)
+                self._end(run, status="cancelled")
+            return run.task
+
+    def delete(self, owner: str, id: str) -> None:
+        """Forget a task that has ended. Raises NotFound, Conflict while it has not."""
+        self._rows.delete(owner, id)
+
+    def stop(self, timeout_s: float = 5) -> None:
+        """Cancel everything and return within the time; what has not ended by then counts as interrupted."""
+        with self._changed:
+            self._is_stopping = True
+            self._waiting.clear()
+            for run in self._runs.values():
+                run.is_cancelled = True
+            self._changed.wait_for(lambda: not self._n_working, timeout_s)
+            self._runs.clear()
+            self._rows.interrupt_unfinished()
+
+    def _begin_next(self) -> None:
+        """Give free threads to those who wait; the lock is held."""
+        while self._waiting and self._n_working < N_THREADS:
+            run = self._waiting.popleft()
+            now = time.time()
+            run.task = replace(run.task, status="running", started_at=now, updated_at=now)
+            self._n_working += 1
+            threading.Thread(target=self._do, args=(run,), name=f"task:{run.task.name}", daemon=True).start()
+
+    def _do(self, run: Run) -> None:
+        end = self._work(run)
+        with self._changed:
+            try:
+                if run.task.id in self._runs:  # else `stop` did not wait for it
+                    self._end(run, **end)
+            except Exception:  # the disk is full: the next start marks it as interrupted
+                log.exception("the end of the task %s could not be kept", run.task.id)
+            self._n_working -= 1
+            self._begin_next()
+            self._changed.notify_all()
+
+    def _work(self, run: Run) -> dict[str, Any]:
+        """How the task ended, as the fields of a Task."""
+        try:
+            self._rows.save(run.task)
+            result = json.loads(json.dumps(run.work(run)))  # as it will be read again
+        except Cancelled:
+            return {"status": "interrupted", "error": INTERRUPTED} if self._is_stopping else {"status": "cancelled"}
+        except ApiError as error:
+            return {"status": "failed", "error": error.message}
+        except OSError as error:
+            return {"status": "failed", "error": error.strerror or str(error)}
+        except Exception:
+            log.exception("the task %s (%s) failed", run.task.id, run.task.name)
+            hint = f"Something went wrong here. The log says more, under task {run.task.id}."
+            return {"status": "failed", "error": hint}
+        return {"status": "completed", "result": result, "progress": 100.0}
+
+    def _end(self, run: Run, **end: Any) -> None:
+        """Keep how it ended; the lock is held."""
+        now = time.time()
+        run.task = replace(run.task, **end, updated_at=now, completed_at=now)
+        try:
+            self._rows.save(run.task)
+        finally:
+            self._runs.pop(run.task.id, None)
