@@ -36,7 +36,7 @@ def estimated_and_real(folder: Path, id: str, **own) -> tuple[memory.Estimate, i
     ends = []
 
     def sink(event) -> None:
-        if type(event).__name__ != "Delta":
+        if type(event).__name__ not in ("Begun", "Delta"):
             ends.append(event)
             has_ended.set()
 
