@@ -146,6 +146,15 @@ def test_a_full_disk_loses_no_count(db, book):
     assert book.sums(["user"], *EVER)[0]["requests"] == 3002
 
 
+def test_a_day_that_cannot_be_read_begins_at_zero(db, book):
+    with db.write() as sql:
+        sql.execute("ALTER TABLE usage RENAME TO gone")
+    book.add(ANNA, chat())
+    assert book.tokens_of_account("a1") == 15
+    with db.write() as sql:
+        sql.execute("ALTER TABLE gone RENAME TO usage")
+
+
 def test_what_cannot_be_written_is_bounded_and_its_sums_stay_true(book, monkeypatch):
     monkeypatch.setattr(usage_module, "MAX_UNWRITTEN", 10)
     for i in range(50):

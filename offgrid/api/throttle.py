@@ -141,7 +141,7 @@ class Throttle:
             now = self._now()
             standings, late = self._weigh(rules, now, does_compute)
             if late and all(s.type == "concurrent" for s in late) and self._wait_for_places(rules):
-                now = self._now()
+                rules, now = self._rules(who), self._now()  # anew: the lock was open meanwhile
                 standings, late = self._weigh(rules, now, does_compute)
             if not late:
                 for rule in rules:

@@ -7,6 +7,7 @@ UTC, by the machine's clock, which may jump: a count belongs to the day that the
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -141,7 +142,11 @@ class UsageBook:
         self._tokens_of_account, self._tokens_of_key = {}, {}
         if today < _FIRST_TRUE_DAY:
             return
-        rows = [tuple(row) for row in self._db.read(_TODAY, (self._day,))]
+        try:
+            rows = [tuple(row) for row in self._db.read(_TODAY, (self._day,))]
+        except sqlite3.Error:  # a worn-out card must not refuse answers that need nothing of it
+            log.exception("what was used today cannot be read: this day begins at zero")
+            rows = []
         # After a jump there and back.
         rows += [(at[1], at[2], n[1] + n[3]) for at, n in self._unwritten.items() if at[0] == self._day]
         for account, key_id, n_tokens in rows:
