@@ -8,8 +8,10 @@ import pytest
 from people import ADMIN_PASSWORD, PASSWORD, People, error_of
 from running import wait_until
 
+from offgrid.api import auth
 from offgrid.api.login_throttle import BUCKET, N_FREE
 from offgrid.store.logins import hash_of
+from offgrid.web.message import Request
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,11 @@ def test_logging_out_ends_the_login_at_once_and_may_be_said_twice(people, ada):
             assert headers["Set-Cookie"].startswith("session=; Path=/; Max-Age=0")
         assert people.request("/v1/models", headers=sent)[0] == 401
     assert people.request("/v1/auth/logout", {})[2] == {"status": "logged out"}
+
+
+def test_under_tls_the_cookie_is_for_tls_only():
+    answer = auth.log_out(Request("POST", "/v1/auth/logout", is_tls=True), None)
+    assert answer.headers["Set-Cookie"].endswith("; HttpOnly; SameSite=Strict; Secure")
 
 
 def test_a_cookie_changes_something_only_for_a_page_of_this_server(people, ada):

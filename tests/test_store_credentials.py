@@ -201,7 +201,7 @@ def test_logins_of_one_user_are_bounded_and_ended_ones_are_swept_away(db, users,
 
 
 def test_turns_go_round_by_name_so_that_a_crowd_delays_others_by_one(db):
-    turns = Turns(1, most_waiting=10, most_waiting_each=5)
+    turns = Turns(1, most_waiting=10, most_waiting_each=5, refusal="busy")
     order, threads = [], []
 
     def work(name):
@@ -221,7 +221,7 @@ def test_turns_go_round_by_name_so_that_a_crowd_delays_others_by_one(db):
 
 
 def test_the_line_for_a_turn_is_bounded_for_one_name_and_for_all():
-    turns = Turns(1, most_waiting=3, most_waiting_each=2)
+    turns = Turns(1, most_waiting=3, most_waiting_each=2, refusal="busy")
     threads = []
 
     def work(name):

@@ -218,9 +218,13 @@ def test_uses_are_written_in_one_go_some_time_later_or_at_the_end(db, ada, monke
     assert not [t for t in threading.enumerate() if t.name == "store:accounts"]
 
 
-def test_an_idle_server_writes_nothing(db):
+def test_the_clock_of_the_logins_is_written_at_the_stop_if_there_are_any(db, ada):
     Accounts(db, HOUR_S).close()
     assert db.row("SELECT * FROM session_clock") is None
+    accounts = Accounts(db, HOUR_S)
+    accounts.logins.create(ada)
+    accounts.close()
+    assert db.row("SELECT * FROM session_clock")
 
 
 def test_a_role_that_is_taken_away_is_gone_for_the_next_request(db, users, ada):

@@ -1,8 +1,8 @@
 """How often a password may be guessed. Pure: knows names, networks and a clock; hashes nothing.
 
 Two bounds: an account from one network waits twice as long after each failure from the fifth on; a network has a
-bucket of attempts, which refills slowly and is full again for a class that logs in at once and means it. Who has
-logged in from a network before is outside its bucket, so that one guesser does not lock out the others there.
+bucket of attempts, which refills slowly. A right password gives its attempt back, so that a class that logs in at once
+is not slowed; who has logged in from a network before is outside its bucket, so that a guesser there locks nobody out.
 Not covered: guesses at one account from very many networks (each is slowed alone), and somebody who guesses at the
 account of a person in the same network, who then waits as well.
 Must stay true: every table is bounded; an attempt counts as a failure until `succeed` says otherwise, so that a

@@ -60,7 +60,9 @@ class Accounts:
         return user
 
     def close(self) -> None:
-        """Write what is still to be written. Before the database is closed."""
+        """Write what is still to be written, and how far the logins' clock is. Before the database is closed."""
+        if self.logins.has_any():
+            self._later.mark()
         self._later.stop()
 
     def _save(self) -> None:

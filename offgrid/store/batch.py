@@ -1,4 +1,7 @@
-"""Writes that can wait: many small reasons to write become one, a while after the first of them."""
+"""Writes that can wait: many small reasons to write become one, a while after the first of them.
+
+Must stay true: `save` never runs twice at once, and not after `stop`.
+"""
 
 import logging
 import threading
@@ -16,6 +19,7 @@ class Batch:
         self._name = name
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
+        self._saving = threading.Lock()  # taken before the other one
         self._is_stopped = False
 
     def mark(self) -> None:
@@ -35,15 +39,19 @@ class Batch:
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-            if threading.current_thread() is not timer:
-                timer.join()
-            self._save()
+        with self._saving:
+            if timer is not None:
+                self._try_to_save()
 
     def _run(self) -> None:
-        with self._lock:
-            if self._is_stopped:
-                return
-            self._timer = None
+        with self._saving:
+            with self._lock:
+                if self._is_stopped:
+                    return
+                self._timer = None
+            self._try_to_save()
+
+    def _try_to_save(self) -> None:
         try:
             self._save()
         except Exception:

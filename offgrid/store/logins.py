@@ -54,6 +54,9 @@ class Logins:
         )
         return User.of(row) if row and row["expires_s"] > self._clock.now_s() else None
 
+    def has_any(self) -> bool:
+        return self._db.row("SELECT 1 FROM logins LIMIT 1") is not None
+
     def revoke(self, token: str) -> None:
         """End it, if it has not ended yet."""
         with self._db.write() as sql:

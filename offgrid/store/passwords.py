@@ -25,7 +25,8 @@ class Passwords:
 
     def __init__(self, cost: int = COST):
         self._cost = cost
-        self._turns = Turns(max(1, (os.cpu_count() or 1) // 2), _MOST_WAITING, _MOST_WAITING_EACH)
+        n_at_once = max(1, (os.cpu_count() or 1) // 2)
+        self._turns = Turns(n_at_once, _MOST_WAITING, _MOST_WAITING_EACH, "Too many passwords are being checked.")
 
     def hash(self, password: str, turn_of: str) -> str:
         """The text to keep. Raises BadRequest for a password that may not be one, Unavailable."""

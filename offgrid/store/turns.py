@@ -12,9 +12,13 @@ from offgrid.errors import Unavailable
 
 
 class Turns:
-    """Up to `n_at_once` turns at a time; `most_waiting` wait, of one name `most_waiting_each`. From any thread."""
+    """Up to `n_at_once` turns at a time; `most_waiting` wait, of one name `most_waiting_each`. From any thread.
 
-    def __init__(self, n_at_once: int, most_waiting: int, most_waiting_each: int):
+    `refusal` is what the others are told.
+    """
+
+    def __init__(self, n_at_once: int, most_waiting: int, most_waiting_each: int, refusal: str):
+        self._refusal = refusal
         self._lock = threading.Lock()
         self._n_free = n_at_once
         self._most, self._most_each = most_waiting, most_waiting_each
@@ -36,7 +40,7 @@ class Turns:
                 self._n_free -= 1
                 return
             if self.n_waiting >= self._most or len(self._waiting.get(name, ())) >= self._most_each:
-                raise Unavailable("Too many passwords are being checked at the moment.", retry_after_s=5)
+                raise Unavailable(self._refusal, retry_after_s=5)
             called = threading.Event()
             self._waiting.setdefault(name, deque()).append(called)
             self.n_waiting += 1
