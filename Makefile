@@ -42,9 +42,9 @@ test-fast: setup-dev
 test-full: test
 	$(PY) -m pytest -m full
 
-## Install the system tools that some tests need (root); at present there are none.
+## Fetch the system tools that some tests need into .tools/: promtool, from Debian (root only without package lists).
 test-tools:
-	@echo "No test needs a system tool at present."
+	@scripts/test_tools.sh
 
 ## Check style, formatting and that imports point down.
 lint: setup-dev

@@ -7,12 +7,14 @@ from offgrid.api import access
 from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
 from offgrid.api.throttle import Throttle
+from offgrid.api.traffic import Traffic
 from offgrid.api.wire import error_body
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType
 from offgrid.logs import Logs
 from offgrid.procs.budget import Budget
+from offgrid.procs.usage import Usage
 from offgrid.sections import Config
 from offgrid.store.accounts import Accounts
 from offgrid.store.backup import DATABASE_NAME
@@ -52,6 +54,8 @@ class App:
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
+        self.machine = Usage(lambda: {worker.model_id: worker.pid for worker in self.pool.workers if worker.pid})
+        self.traffic = Traffic()
         self.guard = Guard(config.server.allowed_hosts, config.server.cors_origins)
         self.router = Router(ROUTES)
         settings = config.server
@@ -106,18 +110,22 @@ class App:
     def handle(self, request: Request) -> Response | None:
         """Answer one request; None when its handler has answered by a stream. Raises ClientGone only."""
         began = time.perf_counter()
+        self.traffic.begin()
         status = 499
         try:
             response = self._answer(request)
             status = response.status if response is not None else 200
             return response
         finally:
-            self._access_log(request, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._access_log(request, status, seconds)
+            self.traffic.end(request, status, seconds)
             self.usage.add(request.who, request.tally)
 
     def refuse(self, error: ApiError, peer: str) -> Response:
         """The answer to what never became a request."""
         log.info("%s: %d %s", peer, error.status, error.message)
+        self.traffic.count_error(error)
         return Response.json(error_body(error), error.status, error.headers)
 
     def _answer(self, request: Request) -> Response | None:
@@ -127,10 +135,12 @@ class App:
         except ClientGone:
             raise
         except ApiError as error:
+            request.tally.error = error
             response = Response.json(error_body(error, request.family), error.status, error.headers)
         except Exception:
             log.exception("%s %s (request %s)", request.method, request.path, request.id)
             error = InternalError(f"Something went wrong here. The log says more, under request {request.id}.")
+            request.tally.error = error
             response = Response.json(error_body(error, request.family), error.status)
         if response is not None:
             response.headers.update(request.answer_headers | self.guard.cors_headers(request))

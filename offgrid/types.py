@@ -42,6 +42,9 @@ class Tally:
     drafted_tokens: int = 0
     accepted_tokens: int = 0  # of the drafted ones
     first_token_s: float | None = None  # from the submission on
+    queue_s: float | None = None  # until its first step, in the worker; of several choices the longest
+    token_s: float | None = None  # from one token to the next, on average
+    error: ApiError | None = None  # what it was refused with, or what ended its stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Finish:
     prompt_ms: float = 0.0
     predicted_ms: float = 0.0
     drafted: Drafted = Drafted()
+    queued_ms: float = 0.0  # from its arrival in the worker until its first step
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class CollectingChannel:
         self.begun: dict[int, tuple[int, int]] = {}
         self.ends: dict[int, Finish | dict] = {}
         self.n_terminal: dict[int, int] = {}
+        self.reports: list[dict] = []
 
     def begin(self, id: int, n_prompt: int, n_cached: int = 0) -> None:
         assert id not in self.begun, "begun twice"
@@ -49,6 +50,9 @@ class CollectingChannel:
 
     def flush(self) -> None:
         pass
+
+    def report(self, figures: dict) -> None:
+        self.reports.append(figures)
 
 
 class EagerSpeculation(Speculation):

@@ -38,6 +38,14 @@ def test_the_tightest_limit_of_all_groups_above_counts(tmp_path):
     assert machine(tmp_path, MEMINFO | files) == 2_000_000
 
 
+def test_the_most_there_could_be_is_the_tightest_limit_or_the_whole_machine(tmp_path):
+    machine(tmp_path, MEMINFO | {"proc/self/cgroup": "0::/\n", "cgroup/memory.current": "1000000"})
+    folders = tmp_path / "proc", tmp_path / "cgroup"
+    assert procs_machine.limit_bytes(*folders) == 16_384_000_000
+    (tmp_path / "cgroup/memory.max").write_text("3000000")
+    assert procs_machine.limit_bytes(*folders) == 3_000_000
+
+
 def test_the_older_control_groups_are_understood(tmp_path):
     files = {
         "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n",

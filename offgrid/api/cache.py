@@ -4,6 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from offgrid.web.message import Request, Response
 
+# Answers are never taken from an earlier request: a model is asked each time.
+NO_RESPONSE_CACHE = {"enabled": False, "entries": 0, "max_entries": 0, "hits": 0, "misses": 0}
+
 
 def get_cache_stats(_request: Request, app) -> Response:
     """Nested as the original server has it, and flat (`loaded_models`, `cache_size`, `max_size`, in MB)."""
@@ -21,8 +24,7 @@ def get_cache_stats(_request: Request, app) -> Response:
                 "mlock_enabled": "mlock" in engine.load_mode,
                 "system_ram_mb": _mb(pool.budget.machine_bytes()),
             },
-            # Answers are never taken from an earlier request: a model is asked each time.
-            "response_cache": {"enabled": False, "entries": 0, "max_entries": 0, "hits": 0, "misses": 0},
+            "response_cache": NO_RESPONSE_CACHE,
             "loaded_models": [{"id": entry["model_id"], "size_mb": entry["reserved_mb"]} for entry in loaded],
             "cache_size": _mb(pool.budget.promised()),
             "max_size": _mb(pool.capacity),

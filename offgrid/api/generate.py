@@ -62,6 +62,11 @@ class Answer:
         """Add what was computed, also for choices that were left before their end: of these the whole prompt."""
         if self.first_delta_at is not None:
             tally.first_token_s = self.first_delta_at - submitted_at
+        finishes = [end for end in self.ends if isinstance(end, Finish)]
+        if finishes:
+            tally.queue_s = max(end.queued_ms for end in finishes) / 1e3
+        if n_after_first := sum(end.usage.completion_tokens - 1 for end in finishes):
+            tally.token_s = sum(end.predicted_ms for end in finishes) / 1e3 / n_after_first
         for end, begun, n_deltas in zip(self.ends, self.begun, self.n_deltas, strict=True):
             if isinstance(end, Finish):
                 tally.prompt_tokens += end.usage.prompt_tokens
@@ -156,6 +161,7 @@ def _stream(
     if answer.error is not None:
         if not writer.started:
             raise answer.error  # nothing is sent yet, so it can still be a status
+        request.tally.error = answer.error
         writer.write(encoder.error(answer.error))
     writer.close()
 

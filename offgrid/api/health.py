@@ -3,6 +3,7 @@
 import time
 
 import offgrid
+from offgrid.api.system import uptime_text
 from offgrid.web.message import Request, Response
 
 
@@ -11,12 +12,17 @@ def get_root(_request: Request, _app) -> Response:
 
 
 def get_health(_request: Request, app) -> Response:
-    """Answers as soon as the port does, whatever the models do: nothing is looked up for it."""
+    """Answers as soon as the port does, whatever the models do: nothing is looked up for it. Everybody may ask, so it
+    tells nothing of who uses the server, or of the machine."""
+    uptime_s = time.monotonic() - app.started
     return Response.json(
         {
             "status": "healthy",
             "version": offgrid.__version__,
-            "uptime_seconds": int(time.monotonic() - app.started),
+            "uptime": uptime_text(uptime_s),
+            "uptime_seconds": int(uptime_s),
+            "timestamp": int(time.time()),
+            "requests_in_flight": int(app.traffic.in_flight.sum()),
             "models_loaded": [w.model_id for w in app.pool.workers if w.is_ready],
         }
     )

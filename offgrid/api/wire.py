@@ -45,6 +45,7 @@ def timings_body(end: Finish) -> dict:
         "predicted_ms": round(end.predicted_ms, 3),
         "predicted_per_token_ms": round(end.predicted_ms / max(n_predicted, 1), 3),
         "predicted_per_second": _per_second(n_predicted, end.predicted_ms),
+        "queued_ms": round(end.queued_ms, 3),  # not llama-server's
     }
     if end.drafted.n:  # else llama-server leaves them out too
         timings |= {"draft_n": end.drafted.n, "draft_n_accepted": end.drafted.n_accepted}

@@ -24,6 +24,7 @@ from offgrid.engine.job import Job
 from offgrid.engine.load_plan import LoadPlan, context_of, plan_load
 from offgrid.engine.loading import FAILED, LOADING, MAKING_ROOM, READY, STARTING, LoadingBoard
 from offgrid.engine.measure import Measurements
+from offgrid.engine.meters import Meters
 from offgrid.engine.newcomer import Newcomer
 from offgrid.engine.residency import Resident, make_room
 from offgrid.engine.worker_client import WorkerClient
@@ -54,6 +55,7 @@ class Pool:
         self.cache_dir = cache_dir
         self.n_threads = settings.threads or len(os.sched_getaffinity(0))
         self.board = LoadingBoard()
+        self.meters = Meters()
         self._write_log = write_log
         self._workers: dict[str, WorkerClient] = {}  # model id → its worker
         self._newcomers: dict[str, Newcomer] = {}  # model id → who waits, in the order of asking
@@ -124,6 +126,12 @@ class Pool:
     @property
     def workers(self) -> list[WorkerClient]:
         return [w for w in list(self._workers.values()) if not w.has_ended]
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Requests that wait for their model to be loaded, by model."""
+        unplaced = {id: sum(not j.is_cancelled for j in new.jobs) for id, new in list(self._newcomers.items())}
+        return unplaced | {w.model_id: w.n_active for w in self.workers if not w.is_ready}
 
     @property
     def n_active(self) -> int:
@@ -292,6 +300,7 @@ class Pool:
             write_log=lambda line: self._write_log(model.id, line),
             on_change=self._on_change,
             on_progress=lambda phase, fraction: self._note(worker, phase, fraction),
+            meters=self.meters,
             keep_alive_s=chosen.keep_alive_s,
         )
         worker.start()

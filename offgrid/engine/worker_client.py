@@ -15,6 +15,7 @@ from dataclasses import asdict
 from functools import partial
 
 from offgrid.engine.loading import FAILED, LOADING, READY
+from offgrid.engine.meters import Meters
 from offgrid.errors import ApiError, BadRequest, ContextLengthExceeded, EngineCrashed, InternalError, Unavailable
 from offgrid.procs import machine
 from offgrid.procs.child import Child, ChildGone
@@ -43,6 +44,7 @@ class WorkerClient:
         write_log: Callable[[str], None],
         on_change: Callable[[], None],
         on_progress: Callable[[str, float], None],
+        meters: Meters,
         keep_alive_s: float = -1,
     ):
         """`settings` are the fields of `worker.model.ModelSettings`; at most `max_active` requests are held at once.
@@ -54,11 +56,12 @@ class WorkerClient:
         self.model_id = model_id
         self.settings = settings
         self.facts: dict = {}  # what the worker said when it was ready
+        self.figures: dict = {}  # how it stood lately, at most a second ago: `worker.scheduler.Scheduler.figures`
         self.is_ready = False
         self.is_leaving = False  # the pool has begun to end it
         self.has_ended = False
         self.ended_at = 0.0  # monotonic seconds, as all times here
-        self.used_at = time.monotonic()  # when its last request came or ended
+        self.used_at = self._began = time.monotonic()  # when its last request came or ended
         self.loaded_at = 0.0
         self.keep_alive_s = keep_alive_s
         self.n_answered = 0  # requests that ended as they should
@@ -68,6 +71,7 @@ class WorkerClient:
         self._write_log = write_log
         self._on_change = on_change
         self._on_progress = on_progress
+        self._meters = meters
         self._ids = itertools.count(1)
         self._sinks: dict[int, Sink] = {}
         self._loads: list[int] = []  # those that only wait for the model to be loaded
@@ -188,6 +192,7 @@ class WorkerClient:
         try:
             command = self_command("_worker", str(os.getpid()))
             self._child = Child(command, name=self.model_id, log=self._write_log, env=self_environment())
+            self._meters.started(self.model_id)
             self._child.send(self.settings)
             self._started.set()
             for message, blob in self._child.frames():
@@ -208,18 +213,23 @@ class WorkerClient:
                     self._deliver(id, Begun(n_prompt, n_cached))
                 for id, text in message["d"]:
                     self._deliver(id, Delta(text))
-                for id, reason, usage, prompt_ms, predicted_ms, drafted in message["f"]:
-                    self._close(id, Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted)))
+                for id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms in message["f"]:
+                    end = Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted), queued_ms)
+                    self._close(id, end)
                 for id, error in message["e"]:
                     self._close(id, ERRORS[error["kind"]](error))
             case "vectors":
                 self._close(message["id"], Vectors(blob, message["n_dim"], message["n_tokens"]))
+            case "figures":
+                self._meters.stepped(self.model_id, message["steps"], message["computing_s"])
+                self.figures = message
             case "loading":
                 self._on_progress(LOADING, message["fraction"])
             case "ready":
                 self._timer.cancel()
                 self.facts = message
                 self.loaded_at = self.used_at = time.monotonic()
+                self._meters.loaded(self.model_id, self.loaded_at - self._began)
                 self.is_ready = True
                 self._on_progress(READY, 1.0)
                 self._answer_loads()
@@ -268,6 +278,7 @@ class WorkerClient:
                 self.failure = self._crash(reason)
             error = self._stop_error or self.failure
             open_ids = list(self._sinks)
+        self._meters.ended(self.model_id, error)
         if self.failure is not None:
             log.error("%s", self.failure.message)
         if not self.is_ready:

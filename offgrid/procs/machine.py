@@ -41,7 +41,12 @@ def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cg
     machine = _field(proc / "meminfo", "MemAvailable:", unit=1024)
     if machine is None:
         machine = _from_sysconf("SC_AVPHYS_PAGES")
-    return max(min([machine, *_left_in_cgroups(proc, cgroups)]), 0)
+    return max(min([machine, *(left for _, left in _cgroup_limits(proc, cgroups))]), 0)
+
+
+def limit_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """The most that we could ever have: of the machine, and of the container or service that we are in."""
+    return min([total_bytes(proc), *(limit for limit, _ in _cgroup_limits(proc, cgroups))])
 
 
 def _from_sysconf(name: str) -> int:
@@ -55,8 +60,8 @@ def _from_sysconf(name: str) -> int:
         return UNKNOWN_MACHINE_BYTES
 
 
-def _left_in_cgroups(proc: Path, cgroups: Path) -> list[int]:
-    """What each limit leaves, ours and our ancestors', in cgroup version 2 and 1.
+def _cgroup_limits(proc: Path, cgroups: Path) -> list[tuple[int, int]]:
+    """Each limit and what it leaves, ours and our ancestors', in cgroup version 2 and 1.
 
     File pages count as used there, although the kernel gives them up when asked: they are added, as MemAvailable has
     them. Pages that a model needs all the same are the business of whoever counts models (`budget.py`).
@@ -66,7 +71,7 @@ def _left_in_cgroups(proc: Path, cgroups: Path) -> list[int]:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
         return []
-    left = []
+    limits = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -83,8 +88,8 @@ def _left_in_cgroups(proc: Path, cgroups: Path) -> list[int]:
             max_bytes, used_bytes = _field(group / limit), _field(group / used)
             if max_bytes is not None and used_bytes is not None:
                 cached = sum(_field(group / "memory.stat", name) or 0 for name in files)
-                left.append(max_bytes - used_bytes + cached)
-    return left
+                limits.append((max_bytes, max_bytes - used_bytes + cached))
+    return limits
 
 
 def _field(path: Path, name: str | None = None, unit: int = 1) -> int | None:

@@ -70,6 +70,12 @@ class Database:
         with self._read_lock:
             return self._reader.execute(sql, parameters).fetchone()
 
+    @property
+    def n_bytes(self) -> int:
+        """What the file and its log of recent changes take on the disk."""
+        parts = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+
     def close(self) -> None:
         with self._write_lock, self._read_lock:
             self._reader.close()

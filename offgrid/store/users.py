@@ -97,6 +97,10 @@ class Users:
             return User.of(row)
         raise unknown_user(user_id)
 
+    def count(self, role: str | None = None) -> int:
+        """How many there are, of one role or of all."""
+        return self._db.row("SELECT count(*) FROM users WHERE ?1 IS NULL OR role = ?1", (role,))[0]
+
     def has(self, user_id: str) -> bool:
         return self._db.row("SELECT 1 FROM users WHERE id = ?", (user_id,)) is not None
 

@@ -5,7 +5,8 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
   {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]…],
-   "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted]…], "e": [[id, error]…]}
+   "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms]…], "e": [[id, error]…]}
+  {"op": "figures", "steps": [[sequences, steps]…], "computing_s", …}  how the loop stands (`meter.py`)
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
 """
@@ -43,7 +44,7 @@ class Channel:
     def finish(self, id: int, end: Finish) -> None:
         usage = (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
         drafted = (end.drafted.n, end.drafted.n_accepted)
-        self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms, drafted))
+        self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms, drafted, end.queued_ms))
 
     def error(self, id: int, error: dict) -> None:
         self._errors.append((id, error))
@@ -53,6 +54,9 @@ class Channel:
         if self._begun or self._deltas or self._finished or self._errors:
             self.send({"op": "step", "b": self._begun, "d": self._deltas, "f": self._finished, "e": self._errors})
             self._clear()
+
+    def report(self, figures: dict) -> None:
+        self.send({"op": "figures", **figures})
 
     def refuse(self, id: int, error: dict) -> None:
         """End a request that never became a sequence."""

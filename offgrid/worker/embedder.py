@@ -5,6 +5,7 @@ goes into each call, so that somebody's ten thousand chunks do not hold up someb
 """
 
 import queue
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 
 from offgrid.worker.channel import Channel
 from offgrid.worker.library import L
+from offgrid.worker.meter import Meter
 from offgrid.worker.model import Model
 from offgrid.worker.scheduler import Chunk
 from offgrid.worker.sequence import Sequence
@@ -39,6 +41,7 @@ class Embedder:
     def __init__(self, model: Model, channel: Channel):
         self.model = model
         self.channel = channel
+        self.meter = Meter(channel)
         self.jobs: deque[EmbedJob] = deque()  # whose turn it is stands first
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
@@ -61,6 +64,8 @@ class Embedder:
             self.step()
 
     def step(self) -> None:
+        if self.meter.is_due or (not self.jobs and self._inbox.empty()):
+            self.meter.report({"n_running": len(self.jobs)})
         while not self.jobs or not self._inbox.empty():
             self._inbox.get()()
         picked = self._pick()
@@ -68,7 +73,9 @@ class Embedder:
             if i == 0:
                 self.channel.begin(job.id, job.n_tokens)
         self.channel.flush()
+        started = time.monotonic()
         vectors = self._compute([job.texts[i] for job, i in picked])
+        self.meter.note_step(len(picked), time.monotonic() - started)
         for (job, _), vector in zip(picked, vectors, strict=True):
             job.vectors.append(vector)
         for job in [job for job in self.jobs if len(job.vectors) == len(job.texts)]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from offgrid.types import Drafted, Finish
 from offgrid.worker.channel import Channel
+from offgrid.worker.meter import Meter
 from offgrid.worker.scheduler import Chunk, Scheduler
 from offgrid.worker.sequence import Sequence
 
@@ -19,6 +20,7 @@ class Engine:
         self.model = model
         self.scheduler = scheduler
         self.channel = channel
+        self.meter = Meter(channel)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._computing: frozenset[int] = frozenset()  # ids in the step that runs now
 
@@ -52,11 +54,14 @@ class Engine:
         if rows is not None:
             self._advance(chunks, rows)
         self.channel.flush()
+        if self.meter.is_due:
+            self.meter.report(self.scheduler.figures())
 
     def _await_work(self) -> None:
         """While no sequence is left, sleep until another thread asks for something."""
         if self.scheduler.is_idle and self._inbox.empty():
             self.scheduler.rest()
+            self.meter.report(self.scheduler.figures())
             self._inbox.get()()
 
     def _take_inbox(self) -> None:
@@ -74,7 +79,9 @@ class Engine:
         rows = self.model.decode(chunks)
         self._computing = frozenset()
         if rows is not None:
-            self._observe(chunks, 1e3 * (time.monotonic() - started))
+            seconds = time.monotonic() - started
+            self.meter.note_step(len(chunks), seconds)
+            self._observe(chunks, 1e3 * seconds)
         return rows
 
     def _observe(self, chunks: list[Chunk], ms: float) -> None:
@@ -139,7 +146,9 @@ class Engine:
         prompt_ms = 1e3 * (sequence.first_token - sequence.first_step)
         predicted_ms = 1e3 * (now - sequence.first_token)
         drafted = Drafted(sequence.n_drafted, sequence.n_accepted)
-        self.channel.finish(sequence.id, Finish(reason, sequence.usage, prompt_ms, predicted_ms, drafted))
+        queued_ms = 1e3 * (sequence.first_step - sequence.arrived)
+        end = Finish(reason, sequence.usage, prompt_ms, predicted_ms, drafted, queued_ms)
+        self.channel.finish(sequence.id, end)
         self._remove(sequence)
 
     def _drop(self, id: int) -> None:

@@ -189,6 +189,17 @@ class Scheduler:
         drafts = self.speculation.drafts([c.sequence for c in chunks], self.kv.n_free - len(chunks))
         return [replace(c, draft=draft) if draft else c for c, draft in zip(chunks, drafts, strict=True)]
 
+    def figures(self) -> dict:
+        """How it stands, for the router: sequences, cells, bytes."""
+        return {
+            "n_running": len(self.running),
+            "n_waiting": len(self.waiting),
+            "n_cells": self.kv.n_cells,
+            "n_used": self.kv.n_used,
+            "n_idle": self.cache.n_idle,
+            "warm_bytes": self.cache.n_warm_bytes,
+        }
+
     def rest(self) -> None:
         """Tidy up; called when nothing runs."""
         self.cache.rest()
