@@ -3,7 +3,8 @@
 import logging
 import time
 
-from offgrid.api import access
+import offgrid
+from offgrid.api import access, audit
 from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
 from offgrid.api.throttle import Throttle
@@ -17,6 +18,8 @@ from offgrid.procs.budget import Budget
 from offgrid.procs.usage import Usage
 from offgrid.sections import Config
 from offgrid.store.accounts import Accounts
+from offgrid.store.audit import AuditLog, system_entry
+from offgrid.store.audit_writer import AuditWriter
 from offgrid.store.backup import DATABASE_NAME
 from offgrid.store.db import Database
 from offgrid.store.folder import FolderLock
@@ -44,6 +47,8 @@ class App:
         self._access_log = logs.access
         self._lock = FolderLock(config.paths.data_dir)
         self.db = Database(config.paths.data_dir / DATABASE_NAME)
+        self.audit = AuditLog(self.db, config.paths.data_dir)
+        self.auditor = AuditWriter(self.audit, config.log.audit_days) if config.log.audit else None
         self.accounts = Accounts(self.db, config.access.login_hours * 3600)
         self.login_throttle = LoginThrottle()
         self.usage = UsageBook(self.db)
@@ -75,6 +80,9 @@ class App:
             self.first_password = self.accounts.make_first_admin(config.access.admin_password)
 
     def start(self) -> None:
+        if self.auditor:
+            self.auditor.start()
+            self.auditor.record(system_entry("server start", {"version": offgrid.__version__}))
         self.server.start()
 
     def preload(self) -> None:
@@ -96,6 +104,9 @@ class App:
         self.tasks.stop()
         self.accounts.close()
         self.usage.close()
+        if self.auditor:
+            self.auditor.record(system_entry("server stop", {}))
+            self.auditor.stop()
         self.db.close()
         self._lock.release()
 
@@ -119,6 +130,7 @@ class App:
         finally:
             seconds = time.perf_counter() - began
             self._access_log(request, status, seconds)
+            audit.note(request, self, status, seconds)
             self.traffic.end(request, status, seconds)
             self.usage.add(request.who, request.tally)
 
@@ -135,12 +147,12 @@ class App:
         except ClientGone:
             raise
         except ApiError as error:
-            request.tally.error = error
+            request.error = error
             response = Response.json(error_body(error, request.family), error.status, error.headers)
         except Exception:
             log.exception("%s %s (request %s)", request.method, request.path, request.id)
             error = InternalError(f"Something went wrong here. The log says more, under request {request.id}.")
-            request.tally.error = error
+            request.error = error
             response = Response.json(error_body(error, request.family), error.status)
         if response is not None:
             response.headers.update(request.answer_headers | self.guard.cors_headers(request))
@@ -150,7 +162,7 @@ class App:
         if request.method == "OPTIONS":
             return self.guard.preflight(request, self.router.methods(request.path))
         route, params = self.router.match(request.method, request.path)
-        request.route, request.family = route.path, route.family
+        request.route, request.family, request.params = route.path, route.family, params
         request.who = access.identify(request, self, route.permission)
         access.require(request.who, route, self.config.access)
         _check_content_type(request, route)

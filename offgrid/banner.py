@@ -17,6 +17,8 @@ def show_banner(app, out: TextIO) -> None:
     lines = [f"OffGrid {offgrid.__version__} answers at {'  and  '.join(addresses)}"]
     is_for_others = host != "localhost" and not host.startswith("127.") and host != "::1"
     lines += [*_who_may_come_in(app.config, is_for_others=is_for_others), *_first_admin(app.first_password)]
+    if app.config.log.audit and app.config.log.prompts:
+        lines.append("What people ask of the models is written into the audit log (log.prompts). Tell them.")
     lines += [*_models(app, addresses[0]), ""]
     print("\n".join(lines), file=out, flush=True)
 

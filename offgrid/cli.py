@@ -15,6 +15,7 @@ COMMANDS = {
     "serve": "Serve the models in the models folder to every client that speaks the OpenAI API.",
     "models": "List the models, or fetch the two small ones to start with.",
     "users": "Accounts of the multi-user mode: list them, add one, change a password or a role, remove one.",
+    "audit": "Read the audit log: show it, find out whether it was altered, write it to a file.",
     "backup": "Copy the database into a file; the server may run meanwhile.",
     "restore": "Put a backup in the place of the database; the server must not run. The replaced one is kept.",
 }
@@ -55,6 +56,10 @@ def _run(argv: list[str]) -> int:
         _check_packages()  # before the settings, whose reader would miss only its own
     beside_us = Path(__file__).resolve().parent.parent / "offgrid.yaml"
     settings = config.load(vars(options), os.environ, beside_us)
+    if command == "audit":
+        from offgrid import cli_audit
+
+        return cli_audit.run(options, settings.paths.data_dir)
     if command == "models":
         return _models(options.action, settings)
     if command == "users":
@@ -65,7 +70,7 @@ def _run(argv: list[str]) -> int:
     if command in ("backup", "restore"):
         if options.file is None:
             raise SetupError(f"Which file? `offgrid.py {command} FILE`, for example offgrid-backup.db.")
-        return _copy(command, Path(options.file), settings.paths.data_dir)
+        return _copy(command, Path(options.file), settings)
     return _serve(settings)
 
 
@@ -77,12 +82,16 @@ def _parser(command: str):
 
     parser = argparse.ArgumentParser(prog=f"offgrid.py {command}", description=COMMANDS[command], allow_abbrev=False)
     if command == "serve":
-        others = "`models [list|starter]`, `users`, `backup FILE`, `restore FILE`"
+        others = "`models [list|starter]`, `users`, `audit`, `backup FILE`, `restore FILE`"
         parser.epilog = f"Other commands: {others}. All settings: docs/configuration.md."
     elif command == "users":
         from offgrid import cli_users
 
         cli_users.add_arguments(parser)
+    elif command == "audit":
+        from offgrid import cli_audit
+
+        cli_audit.add_arguments(parser)
     elif command == "models":
         parser.add_argument("action", nargs="?", choices=("list", "starter"), default="list")
     else:
@@ -110,16 +119,30 @@ def _models(action: str, settings) -> int:
     return 0
 
 
-def _copy(command: str, file: Path, data_dir: Path) -> int:
+def _copy(command: str, file: Path, settings) -> int:
     from offgrid.store import backup
 
+    data_dir = settings.paths.data_dir
     if command == "backup":
         n_bytes = backup.back_up(data_dir, file)
         print(f"{file} holds the database of {data_dir} now ({n_bytes / 1e6:.1f} MB).")
         return 0
     replaced = backup.restore(data_dir, file)
+    if settings.log.audit:
+        _note_restore(data_dir, file)
     print(f"{file} is the database of {data_dir} now.{f' The replaced one is kept as {replaced}.' if replaced else ''}")
     return 0
+
+
+def _note_restore(data_dir: Path, file: Path) -> None:
+    """The rows since the backup are missing in the audit log from now on: here is why."""
+    from offgrid.store.audit import AuditLog
+    from offgrid.store.backup import DATABASE_NAME
+    from offgrid.store.db import Database
+
+    db = Database(data_dir / DATABASE_NAME)
+    AuditLog(db, data_dir).record_cli("restore", str(file))
+    db.close()
 
 
 def _need(file, engine) -> str:

@@ -31,12 +31,17 @@ def add_arguments(parser) -> None:
 def run(options, settings) -> int:
     """Do what the words say. Raises SetupError."""
     from offgrid.store.accounts import Accounts
+    from offgrid.store.audit import AuditLog
+    from offgrid.store.backup import DATABASE_NAME
     from offgrid.store.db import Database
 
     _check_words(options)
-    db = Database(settings.paths.data_dir / "offgrid.db")
+    db = Database(settings.paths.data_dir / DATABASE_NAME)
     try:
         _do(options, Accounts(db, settings.access.login_hours * 3600).users)
+        if settings.log.audit and options.action != "list":
+            detail = {"role": options.role} if options.role else {}
+            AuditLog(db, settings.paths.data_dir).record_cli(f"users {options.action}", options.name, detail)
     except ApiError as error:
         raise SetupError(error.message) from None
     finally:

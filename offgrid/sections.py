@@ -121,6 +121,9 @@ class LogSettings:
     access_log: bool = True
     max_bytes: int = 5 * 1024 * 1024
     n_files: int = 3
+    audit: bool = True
+    audit_days: int = 365
+    prompts: bool = False  # in the audit log
 
 
 @dataclass(frozen=True, slots=True)

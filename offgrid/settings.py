@@ -297,6 +297,12 @@ SETTINGS = (
             "A log file of this size is put away and a new one begun.", "bytes"),
     Setting("log.n_files", whole(1, 1000), "OFFGRID_LOG_N_FILES", "--log-n-files",
             "Log files kept of each kind; the oldest is deleted."),
+    Setting("log.audit", SWITCH, "OFFGRID_AUDIT_LOG", "--audit",
+            "Who changed what and when, and who was refused, in rows that cannot be altered unseen."),
+    Setting("log.audit_days", whole(1, 36500), "OFFGRID_AUDIT_DAYS", "--audit-days",
+            "Older rows of the audit log are removed.", "days"),
+    Setting("log.prompts", SWITCH, "OFFGRID_LOG_PROMPTS", "--log-prompts",
+            "Write what is asked of models into the audit log."),
 )
 
 # Below `models.<id>` of the yaml; the fields of ModelSettings.
@@ -330,8 +336,7 @@ _NOT_YET = "This version of OffGrid does not have that feature yet: remove the v
 _ALWAYS = "This version of OffGrid always does that: remove the variable."
 _BY_ITSELF = "This version of OffGrid decides that by itself: remove the variable."
 FOREIGN_VARIABLES = {
-    "AUDIT_LOG": _NOT_YET,
-    "AUDIT_LOG_DIR": _NOT_YET,
+    "AUDIT_LOG_DIR": "The audit log is in the database, in the folder OFFGRID_DATA_DIR names.",
     "ENABLE_P2P": _NOT_YET,
     "P2P_PORT": _NOT_YET,
     "DISCOVERY_PORT": _NOT_YET,

@@ -44,7 +44,6 @@ class Tally:
     first_token_s: float | None = None  # from the submission on
     queue_s: float | None = None  # until its first step, in the worker; of several choices the longest
     token_s: float | None = None  # from one token to the next, on average
-    error: ApiError | None = None  # what it was refused with, or what ended its stream
 
 
 @dataclass(frozen=True, slots=True)

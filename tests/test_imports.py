@@ -29,7 +29,7 @@ BELOW = {
     "agents": {"engine", "rag", "store", "procs"},
     "api": {"web", "engine", "images", "rag", "agents", "store"},
 }
-TOP = {"app", "cli", "cli_users", "logs", "banner", "__main__", "__init__"}  # these may import anything
+TOP = {"app", "cli", "cli_audit", "cli_users", "logs", "banner", "__main__", "__init__"}  # these may import anything
 HOMES = {
     "llama_cpp": {"worker"},
     "jinja2": {"worker"},

@@ -75,7 +75,9 @@ def test_what_a_start_writes_stays_in_the_data_folder(tmp_path):
     # Python keeps its own cache beside the code.
     left = {path.name for path in (tmp_path / "program").iterdir()} - {"__pycache__"}
     assert left == {"offgrid", "offgrid.py", "scripts"}
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["logs", "offgrid.db", "offgrid.lock"]
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {
+        *("audit.head", "audit.key", "logs", "offgrid.db", "offgrid.lock")
+    }
 
 
 @pytest.mark.parametrize("words", [(), ("serve",)], ids=["without a word", "serve"])
@@ -145,7 +147,7 @@ def test_the_banner_shows_addresses_that_can_be_called_and_no_key(tmp_path):
         (("--prot", "1"), ("--prot", "Did you mean --port?")),
         (("serve", "--parallel", "many"), ("--parallel", "'many'", "a whole number from 1 to")),
         (("serve", "--config", "nothing.yaml"), ("nothing.yaml", "no such file")),
-        (("server",), ("'server'", "serve, models, users, backup, restore")),
+        (("server",), ("'server'", "serve, models, users, audit, backup, restore")),
         (("--tls-cert", "a.pem"), ("tls_key",)),
     ],
 )

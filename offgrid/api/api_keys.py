@@ -20,6 +20,7 @@ def create_key(request: Request, app, id: str) -> Response:
     if expires_at is not None and expires_at <= time.time():
         raise fields.refuse("expires_at", "a time to come, or left out", rfc3339(expires_at))
     key, text = app.accounts.keys.create(user.id, name, expires_at=expires_at)
+    request.remarks |= {"key_id": key.id, "name": key.name}
     return Response.json({**_body(key), "api_key": text, "key": text}, status=201)
 
 

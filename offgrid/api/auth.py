@@ -9,7 +9,7 @@ from offgrid.api.passwords import password_holder
 from offgrid.api.times import rfc3339
 from offgrid.api.users import required, user_body
 from offgrid.errors import BadRequest, Unauthenticated
-from offgrid.store.users import User
+from offgrid.store.users import MAX_NAME_CHARS, User
 from offgrid.web.message import Request, Response
 
 FORM = "application/x-www-form-urlencoded"
@@ -53,6 +53,8 @@ def create_token(request: Request, app) -> Response:
 
 def _new_login(request: Request, app, username: str, password: str, refusal: str) -> tuple[User, str]:
     """Raises Unauthenticated with the words of `refusal`, whatever was wrong."""
+    if known := app.accounts.users.named(username[:MAX_NAME_CHARS]):
+        request.remarks["username"] = known.username  # not what was typed: it may be a password in the wrong field
     user = password_holder(request, app, username, password)
     token = app.accounts.logins.create(user) if user else None
     if token is None:

@@ -159,9 +159,9 @@ def _stream(
         except ApiError as error:  # there was no room for one of several choices, when others may have begun
             answer.error = answer.error or error
     if answer.error is not None:
+        request.error = answer.error
         if not writer.started:
             raise answer.error  # nothing is sent yet, so it can still be a status
-        request.tally.error = answer.error
         writer.write(encoder.error(answer.error))
     writer.close()
 

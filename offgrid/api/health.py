@@ -24,8 +24,16 @@ def get_health(_request: Request, app) -> Response:
             "timestamp": int(time.time()),
             "requests_in_flight": int(app.traffic.in_flight.sum()),
             "models_loaded": [w.model_id for w in app.pool.workers if w.is_ready],
+            "audit": _audit(app),
         }
     )
+
+
+def _audit(app) -> str:
+    """A disk that takes no more rows does not stop the server, so this is where it shows."""
+    if app.auditor is None:
+        return "off"
+    return "failing" if app.auditor.is_failing else "ok"
 
 
 def get_readiness(_request: Request, app) -> Response:

@@ -13,7 +13,7 @@ from offgrid.web.message import Request, Response
 def load_model(request: Request, app) -> Response:
     """Load a model; with `wait` (the default) the answer comes when it is ready, else at once."""
     fields = Fields(request.json())
-    model = _model(app, fields)
+    model = _model(request, app, fields)
     keep_alive_s = read_keep_alive(fields)
     is_waiting = fields.boolean("wait", True)
     fields.finish()
@@ -32,6 +32,7 @@ def unload_model(request: Request, app) -> Response:
     fields.finish()
     is_known = any(worker.model_id == name for worker in app.pool.workers)  # its file may be gone
     model_id = name if is_known else app.catalog.resolve(name).id
+    request.remarks["model"] = model_id
     was_loaded = app.pool.unload(model_id)
     return Response.json({"success": True, "model_id": model_id, "was_loaded": was_loaded})
 
@@ -39,15 +40,16 @@ def unload_model(request: Request, app) -> Response:
 def pin_model(request: Request, app) -> Response:
     """Keep a model loaded whatever else is asked for (and begin to load it), or with `pinned: false` no longer."""
     fields = Fields(request.json())
-    model = _model(app, fields)
+    model = _model(request, app, fields)
     is_pinned = fields.boolean("pinned", True)
     fields.finish()
+    request.remarks["pinned"] = is_pinned
     return _pin(app, model, is_pinned=is_pinned)
 
 
 def unpin_model(request: Request, app) -> Response:
     fields = Fields(request.json())
-    model = _model(app, fields)
+    model = _model(request, app, fields)
     fields.finish()
     return _pin(app, model, is_pinned=False)
 
@@ -55,7 +57,7 @@ def unpin_model(request: Request, app) -> Response:
 def prewarm_model(request: Request, app) -> Response:
     """Have the system read the model's file into free memory, so that loading it later takes no disk."""
     fields = Fields(request.json())
-    model = _model(app, fields)
+    model = _model(request, app, fields)
     fields.finish()
     return prewarm_file(model)
 
@@ -75,8 +77,9 @@ def _pin(app, model: ModelFile, *, is_pinned: bool) -> Response:
     return Response.json({"success": True, "model_id": model.id, "pinned": is_pinned})
 
 
-def _model(app, fields: Fields) -> ModelFile:
+def _model(request: Request, app, fields: Fields) -> ModelFile:
     model = app.catalog.resolve(model_name(fields))
+    request.remarks["model"] = model.id
     if model.kind not in LISTED:
         raise BadRequest(f"{model.id} is of the kind {model.kind} and cannot be loaded by itself.", param="model")
     return model

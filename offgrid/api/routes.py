@@ -7,6 +7,7 @@ from functools import partial
 
 from offgrid.api import (
     api_keys,
+    audit,
     auth,
     cache,
     chat,
@@ -96,4 +97,6 @@ ROUTES = (
     Route("POST", "/v1/tasks/{id}/cancel", tasks.cancel_task, "tasks"),
     Route("DELETE", "/v1/tasks/{id}", tasks.delete_task, "tasks"),
     Route("POST", "/v1/models/verify", verify.verify_model, "models:manage"),
+    Route("GET", "/v1/admin/audit", audit.list_events, "audit"),
+    Route("GET", "/v1/admin/audit/verify", audit.verify_events, "audit"),
 )

@@ -104,8 +104,8 @@ class Traffic:
         route = request.route or UNKNOWN_ROUTE
         self.requests.add(1, method, route, str(status))
         self._duration.observe(seconds, method, route)
-        if request.tally.error is not None:
-            self.count_error(request.tally.error)
+        if request.error is not None:
+            self.count_error(request.error)
         if request.tally.model and request.tally.service:  # else a model was loaded at most, not asked
             self._count_model(request.tally, seconds)
 

@@ -24,6 +24,7 @@ def create_user(request: Request, app) -> Response:
     role, email = fields.string("role", "user"), fields.string("email")
     fields.finish()
     user = app.accounts.users.create(username, password, role, email, turn_of=request.peer)
+    request.remarks |= {"user_id": user.id, "username": user.username, "role": user.role}
     _, key = app.accounts.keys.create(user.id, FIRST_KEY)
     return Response.json({"user": user_body(user), "api_key": key})
 
@@ -52,6 +53,7 @@ def set_role(request: Request, app, id: str) -> Response:
     if role is None:
         raise fields.refuse("role", f"one of {', '.join(ROLES)}", None)
     app.accounts.users.set_role(id, role)
+    request.remarks["role"] = role
     return Response.json({"status": "role updated"})
 
 

@@ -83,10 +83,22 @@ CREATE INDEX tasks_by_owner ON tasks (owner, number);
 CREATE INDEX tasks_unfinished ON tasks (status) WHERE status IN ('pending', 'running');
 """
 
+_AUDIT = """
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY, action TEXT NOT NULL, at_ms INTEGER NOT NULL, request_id TEXT NOT NULL, user_id TEXT,
+    name TEXT NOT NULL, role TEXT NOT NULL, key_id INTEGER, address TEXT NOT NULL, target TEXT NOT NULL,
+    status INTEGER NOT NULL, code TEXT NOT NULL, took_ms INTEGER NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE audit_marks (
+    kind TEXT PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL, signature BLOB NOT NULL
+) STRICT;
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
     ("limits and usage", _LIMITS_AND_USAGE),
     ("sessions", _SESSIONS),
     ("tasks", _TASKS),
+    ("audit", _AUDIT),
 )

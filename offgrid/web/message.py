@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from offgrid.errors import BadRequest, HeadTooLarge, HttpVersionNotSupported, NotSupported, TooLarge
+from offgrid.errors import ApiError, BadRequest, HeadTooLarge, HttpVersionNotSupported, NotSupported, TooLarge
 from offgrid.types import Principal, Tally
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -72,8 +72,8 @@ class Request:
 
     `path` is percent-decoded and has no query; `raw_target` is as sent, without control characters, fit for a log.
     `query` has each name once. `id` is the client's x-request-id or a fresh one. `peer` is the client's IP address.
-    `route`, `family`, `who` and `tally` are filled in on the way of the request; nothing in this room looks at them. So
-    are `answer_headers`: a stream takes them along when it is opened, `app.handle` puts them on every other answer.
+    What stands from `route` on is filled in on the way of the request; nothing in this room looks at it, but that a
+    stream takes `answer_headers` along when it is opened; `app.handle` puts them on every other answer.
     """
 
     method: str
@@ -90,8 +90,11 @@ class Request:
     route: str = ""  # the path as the table of routes has it, "/v1/models/{id:path}"; "" until it is found
     family: str = "openai"  # of its route: the shape of its errors
     who: Principal | None = None  # None: nobody asked, or somebody who sent no credentials where some are wanted
+    params: dict[str, str] = field(default_factory=dict)  # of the path: {"id": "tiny"}
     tally: Tally = field(default_factory=Tally)
     answer_headers: dict[str, str] = field(default_factory=dict)  # go out with the answer, stream or not
+    error: ApiError | None = None  # what it was answered with, if that was an error; also inside a stream
+    remarks: dict[str, str | int | bool] = field(default_factory=dict)  # the handler's, for the audit log; no secrets
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises BadRequest, saying what is wrong with it."""
