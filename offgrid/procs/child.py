@@ -71,8 +71,14 @@ class Child:
                 raise ChildGone(f"{self.name} has ended") from error
 
     def frames(self) -> Iterator[tuple[dict, bytes]]:
-        """Each (message, blob) that the child sends, until it closes its side. Raises BrokenFrame."""
-        while (frame := frames.read(self._process.stdout)) is not None:
+        """Each (message, blob) that the child sends, until it closes its side or is stopped. Raises BrokenFrame."""
+        while True:
+            try:
+                frame = frames.read(self._process.stdout)
+            except ValueError:  # stop() closed the pipe, from another thread, while we had not heard all of it
+                return
+            if frame is None:
+                return
             yield frame
 
     def stop(self, grace_s: float = STEP_S) -> None:
