@@ -6,7 +6,7 @@ import threading
 import pytest
 from running import wait_until
 
-from offgrid.errors import BadRequest, Conflict, NotFound, Unavailable
+from offgrid.errors import BadRequest, Conflict, NotFound, StorageFull, Unavailable
 from offgrid.store import task_rows
 from offgrid.store import tasks as module
 from offgrid.store.db import Database
@@ -231,6 +231,28 @@ def test_what_a_killed_server_did_not_finish_is_marked_at_the_next_start(db):
     assert (found.status, found.error) == ("interrupted", task_rows.INTERRUPTED)
     assert found.completed_at >= found.created_at
     assert tasks.get("ada", done.id).status == "completed"
+
+
+def test_a_result_that_finds_no_room_is_told_to_the_log_and_marked_when_the_server_stops(db, caplog):
+    tasks = Tasks(db)
+    gate = Gate()
+    id = start(tasks, lambda run: gate(run) and "x" * 1_000_000).id
+    assert gate.has_begun.wait(5)
+    [n_pages] = db.row("PRAGMA page_count")
+    db._writer.execute(f"PRAGMA max_page_count = {n_pages}")
+    with caplog.at_level(logging.ERROR, "offgrid"):
+        gate.may_go_on.set()
+        wait_until(lambda: "could not be kept" in caplog.text)
+    tasks.stop()
+    assert tasks.get("ada", id).status == "interrupted"
+
+
+def test_a_full_disk_hinders_neither_start_nor_stop(db, monkeypatch):
+    def no_room(_self):
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(task_rows.TaskRows, "interrupt_unfinished", no_room)
+    Tasks(db).stop()
 
 
 def test_no_thread_is_left_when_nothing_is_to_do(tasks):

@@ -1,5 +1,6 @@
 """/v1/tasks: how far long work in the background is, and what came of it. Whoever starts some answers with its task."""
 
+from offgrid.api.fields import Fields
 from offgrid.api.paging import read_page
 from offgrid.api.times import rfc3339
 from offgrid.store.task_rows import Task
@@ -22,6 +23,7 @@ def get_task(request: Request, app, id: str) -> Response:
 
 def cancel_task(request: Request, app, id: str) -> Response:
     """The task as it is now: one at work ends a moment later."""
+    Fields(request.json() if request.body else {}).finish()
     return Response.json(as_json(app.tasks.cancel(request.who.owner, id)))
 
 

@@ -25,7 +25,7 @@ def hash_files(paths: Sequence[Path], report: Callable[[float], None]) -> list[F
 
     `report` is called with the percentage read, many times; what it raises ends the reading. Raises OSError.
     """
-    n_total = sum(os.path.getsize(path) for path in paths)
+    n_total = max(sum(os.path.getsize(path) for path in paths), 1)
     n_read = 0
     hashes = []
     for path in paths:

@@ -49,8 +49,8 @@ def restore(data_dir: Path, backup: Path) -> Path | None:
         raise SetupError(f"{backup} is the database itself.")
     _check_is_ours(backup)
     lock = FolderLock(data_dir)
+    part = database.with_name(DATABASE_NAME + ".restored")
     try:
-        part = database.with_name(DATABASE_NAME + ".restored")
         with _failing_as(f"{backup} cannot be put in the place of {database}"):
             with closing(_open(backup, "ro")) as sql:
                 write_copy(sql, part)
@@ -62,6 +62,7 @@ def restore(data_dir: Path, backup: Path) -> Path | None:
             os.replace(part, database)
             _sync(data_dir)
     finally:
+        part.unlink(missing_ok=True)
         lock.release()
     return aside
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from offgrid.errors import ApiError, Conflict, Unavailable
+from offgrid.errors import ApiError, Conflict, StorageFull, Unavailable
 from offgrid.store.db import Database
 from offgrid.store.task_rows import INTERRUPTED, Task, TaskRows
 
@@ -78,7 +78,7 @@ class Tasks:
     def __init__(self, db: Database, now: Callable[[], float] = time.monotonic):
         """Marks what an earlier server did not finish."""
         self._rows = TaskRows(db)
-        self._rows.interrupt_unfinished()
+        self._interrupt_unfinished()
         self._now = now
         self._runs: dict[str, Run] = {}  # waiting or at work
         self._waiting: deque[Run] = deque()
@@ -138,7 +138,13 @@ class Tasks:
                 run.is_cancelled = True
             self._changed.wait_for(lambda: not self._n_working, timeout_s)
             self._runs.clear()
+            self._interrupt_unfinished()
+
+    def _interrupt_unfinished(self) -> None:
+        try:
             self._rows.interrupt_unfinished()
+        except StorageFull as error:  # no reason not to start, or not to stop
+            log.warning("unfinished tasks could not be marked: %s", error.message)
 
     def _begin_next(self) -> None:
         """Give free threads to those who wait; the lock is held."""
