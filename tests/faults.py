@@ -94,9 +94,10 @@ def in_thread(function, *args, **fields) -> tuple[threading.Thread, list]:
 
 
 @contextmanager
-def running_app(models: Path, data: Path):
-    """The whole server inside this process."""
-    config = Config(server=ServerSettings(port=0), paths=PathSettings(models_dir=models, data_dir=data))
+def running_app(models: Path, data: Path, **sections):
+    """The whole server inside this process; `sections` are those of its `Config`."""
+    paths = PathSettings(models_dir=models, data_dir=data)
+    config = Config(server=ServerSettings(port=0), paths=paths, **sections)
     logs = Logs(config.log, data / "logs")
     app = App(config, logs)
     try:

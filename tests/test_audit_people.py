@@ -33,7 +33,7 @@ def test_logins_are_recorded_with_the_account_and_never_with_what_was_typed_wron
     people.request("/v1/auth/login", {"username": ada.username, "password": "not-her-password"})
     people.request("/v1/auth/login", {"username": PASSWORD, "password": ada.username})  # in the wrong fields
     unknown, wrong, right = rows(people, "/v1/auth/login")[:3]
-    assert (right["status"], right["detail"]) == (200, {"username": ada.username})
+    assert (right["status"], right["name"], right["user_id"]) == (200, ada.username, ada.id)
     assert (wrong["status"], wrong["code"], wrong["detail"]) == (401, "invalid_credentials", {"username": ada.username})
     assert (unknown["status"], unknown["detail"]) == (401, {})
 

@@ -95,7 +95,7 @@ def _person(request: Request, app) -> Principal | None:
         found = app.accounts.by_key(credential)
     if found is None:
         raise _refused()
-    return _principal(found[0], request, key_id=found[1])
+    return principal_of(found[0], request, key_id=found[1])
 
 
 def _owner_of_cookie(request: Request, app, token: str) -> Principal:
@@ -109,10 +109,11 @@ def _owner_of_cookie(request: Request, app, token: str) -> Principal:
     user = app.accounts.by_login(token)
     if user is None:
         raise _refused()
-    return _principal(user, request)
+    return principal_of(user, request)
 
 
-def _principal(user: User, request: Request, key_id: int | None = None) -> Principal:
+def principal_of(user: User, request: Request, key_id: int | None = None) -> Principal:
+    """Somebody with an account, however they have shown that it is theirs."""
     return Principal(user.role, user.id, user.username, request.peer, user.id, key_id, user.must_change_password)
 
 

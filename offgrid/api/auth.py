@@ -59,6 +59,7 @@ def _new_login(request: Request, app, username: str, password: str, refusal: str
     token = app.accounts.logins.create(user) if user else None
     if token is None:
         raise Unauthenticated(refusal, code="invalid_credentials")
+    request.who = access.principal_of(user, request)
     return app.accounts.users.get(user.id), token
 
 

@@ -79,7 +79,7 @@ class AuditLog:
         """Remove the rows from before a time, oldest first; returns how many. Raises as `append`.
 
         Rows that were written before the machine's clock was set go together with those that follow them. What is
-        wrong with rows that go is said in a new one, so that it does not go with them.
+        wrong with rows that go is said in a new one before, so that it does not go with them. Not by two at once.
         """
         first_kept = self._db.row("SELECT seq FROM audit WHERE at_ms >= ? ORDER BY seq LIMIT 1", (before_ms,))
         bound = first_kept["seq"] if first_kept else 2**63 - 1
@@ -87,11 +87,15 @@ class AuditLog:
         last = self._db.row(sql, (bound, CLOCK_WAS_SET_MS))["seq"]
         if last is None:
             return 0
-        n, found = 0, []
-        while removed := self._remove_page(last, found):
-            n += removed
-        notes = [system_entry(BROKEN, {"found": text}) for text in found[:3]]
-        self.append([*notes, system_entry("audit prune", {"rows": n, "until": last})])
+        n = 0
+        while (check := self._check_oldest(last)).n_rows:
+            if check.findings:
+                self.append([system_entry(BROKEN, {"found": text}) for text in check.findings[:3]])
+            with self.seal.hold() as key, self._db.write() as sql:
+                sql.execute("DELETE FROM audit WHERE seq <= ?", (check.seq,))
+                _put_mark(sql, Mark.sign(key, "anchor", check.seq, check.hash))
+            n += check.n_rows
+        self.append([system_entry("audit prune", {"rows": n, "until": last})])
         return n
 
     def page(self, after: int, last: int) -> list[Row]:
@@ -131,20 +135,16 @@ class AuditLog:
         marks = {row["kind"]: Mark(*row) for row in self._db.read(_MARKS)}
         return marks.get("anchor"), marks.get("head")
 
-    def _remove_page(self, last: int, found: list[str]) -> int:
-        """Remove the oldest rows up to row `last`; what is wrong with them is added to `found`."""
-        with self.seal.hold() as key:
-            anchor, _ = self.ends()
-            check = ChainCheck(anchor.seq, anchor.hash) if anchor else ChainCheck()
-            rows = self.page(check.seq, last)
-            for row in rows:
-                check.take(row)
-            if rows:
-                with self._db.write() as sql:
-                    sql.execute("DELETE FROM audit WHERE seq <= ?", (check.seq,))
-                    _put_mark(sql, Mark.sign(key, "anchor", check.seq, check.hash))
-            found += check.findings
-            return len(rows)
+    def _check_oldest(self, last: int) -> ChainCheck:
+        """The check of the oldest page of rows, up to row `last`."""
+        anchor, _ = self.ends()
+        check = ChainCheck(anchor.seq, anchor.hash) if anchor else ChainCheck()
+        with self.seal.look() as key:
+            if anchor and not (key and anchor.is_signed_by(key)):
+                check.find("the anchor was not signed by audit.key")
+        for row in self.page(check.seq, last):
+            check.take(row)
+        return check
 
 
 _MARKS = "SELECT kind, seq, hash, signature FROM audit_marks"
