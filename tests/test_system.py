@@ -123,6 +123,7 @@ def test_health_tells_nothing_about_the_machine_or_who_uses_it(start_server):
     assert health.keys() == {
         "status",
         "version",
+        "audit",
         "uptime",
         "uptime_seconds",
         "timestamp",
