@@ -34,9 +34,9 @@ test: test-fast
 	@$(PY) offgrid.py models starter
 	$(PY) -m pytest -m "model and not full"
 
-## Run the tests that need no starter model, in two minutes.
+## Run the tests that need no starter model, in a minute.
 test-fast: setup-dev
-	$(PY) -m pytest -m "not model and not full"
+	$(PY) -m pytest -n 2 --dist worksteal -m "not model and not full"
 
 ## Run all tests: also faults and soak, which take a while.
 test-full: test

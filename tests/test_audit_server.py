@@ -15,6 +15,8 @@ from running import REPO, RunningServer, wait_until
 
 from offgrid.store.audit_repeats import N_SINGLY
 
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
+
 KEY = "canary-of-the-shared-key"
 SECRETS = ("canary-of-the-shared-key", "canary-of-a-wrong-key", "canary-of-a-header", "canary-of-a-password")
 PROMPT = "canary-of-a-prompt"

@@ -19,6 +19,8 @@ from faults import ENDLESS, Stream, ask, check_one_error, frozen, in_thread, pos
 from gguf import GGUFReader
 from running import SIGNS_OF_LIFE, STARTERS, RunningServer, wait_until
 
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
+
 N_BLOCKS = b"llama.block_count" + (4).to_bytes(4, "little")  # as it stands in a GGUF, before the number itself
 
 
@@ -64,7 +66,6 @@ def n_hang_ups(server: RunningServer) -> int:
     return (server.data_dir / "logs" / "access.log").read_text().count(" 499 ")
 
 
-@pytest.mark.model
 def test_a_client_that_leaves_in_a_long_prefill_stops_the_computing_and_frees_the_slot(start_server):
     server = start_server(*STARTERS, "--parallel", "1", *SIGNS_OF_LIFE)
 

@@ -7,8 +7,11 @@ import os
 import signal
 import threading
 
+import pytest
 from faults import ENDLESS, Stream, check_one_error, frozen, is_running, post, running_app, worker_of
 from running import SIGNS_OF_LIFE, RunningServer, children_of, wait_until
+
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
 
 # --- the router's end ---
 

@@ -15,6 +15,8 @@ from offgrid.procs.budget import Budget
 from offgrid.sections import ModelSettings
 from offgrid.types import Finish
 
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
+
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory) -> Catalog:

@@ -14,6 +14,8 @@ from offgrid.errors import ApiError
 from offgrid.sections import ModelSettings
 from offgrid.types import Loaded
 
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
+
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory) -> Catalog:

@@ -11,6 +11,8 @@ from running import RunningServer, wait_until
 
 import offgrid
 
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
+
 ROOM = ("--ctx-size", "512", "--cache-ram-mb", "0", "--preload", "false", "--keep-alive-interval-s", "0.1")
 
 

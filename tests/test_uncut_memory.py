@@ -13,6 +13,8 @@ from offgrid.worker.model import Model
 from offgrid.worker.prefix_cache import STRIDE
 from offgrid.worker.prefix_files import PrefixFiles
 
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
+
 STORY = "Once upon a time there was a lighthouse whose keeper could not read. " * 5  # 345 letters, about as many tokens
 GREEDY = Sampling(temperature=0, ignore_eos=True)
 
