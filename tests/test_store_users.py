@@ -2,10 +2,13 @@
 
 import sqlite3
 import threading
+import unicodedata
 
 import pytest
 from running import wait_until
 
+from offgrid.api.fields import Fields
+from offgrid.api.sessions import read_name
 from offgrid.errors import BadRequest, Conflict, NotFound, SetupError
 from offgrid.store import accounts as accounts_module
 from offgrid.store.accounts import Accounts
@@ -48,6 +51,27 @@ def test_what_is_no_name_is_refused(users, name):
     with pytest.raises(BadRequest) as caught:
         users.create(name, "secret1")
     assert caught.value.param == "username"
+
+
+def test_a_text_of_any_length_is_no_name_and_no_password_without_its_marks_being_put_in_order(monkeypatch, users, ada):
+    normalize, lengths = unicodedata.normalize, []
+    monkeypatch.setattr(unicodedata, "normalize", lambda form, text: lengths.append(len(text)) or normalize(form, text))
+    marks = "\u0301\u0316" * 5000  # out of order: putting n of them in order takes n² steps
+    assert users.named(marks) is None
+    folded(marks)
+    assert not users.knows_password(ada, marks)
+    with pytest.raises(BadRequest):
+        users.create("bob", marks)
+    with pytest.raises(BadRequest):
+        read_name(Fields({"name": marks}))
+    assert max(lengths) < 1000
+
+
+def test_names_and_passwords_may_be_typed_with_their_marks_apart(users):
+    name, password = "ệ" * 64, "ệ" * 24
+    user = users.create(name, password)
+    assert users.named(unicodedata.normalize("NFD", name)) == user
+    assert users.knows_password(user, unicodedata.normalize("NFD", password))
 
 
 def test_names_that_differ_in_case_or_width_are_one_account(users):

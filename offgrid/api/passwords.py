@@ -13,7 +13,7 @@ def password_holder(request: Request, app, username: str, password: str) -> User
 
     Raises RateLimited before any work for who has failed too often, Unavailable.
     """
-    network, account = network_of(request.peer), folded(username[:256])
+    network, account = network_of(request.peer), folded(username)
     if wait_s := app.login_throttle.begin(account, network):
         wait = max(1, math.ceil(wait_s))
         raise RateLimited(

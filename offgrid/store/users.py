@@ -18,6 +18,9 @@ from offgrid.store.passwords import Passwords
 from offgrid.types import LOCAL_OWNER, ROLES
 
 MAX_NAME_CHARS = 64
+# As somebody may type it: letters and their marks apart. Unicode's normal forms take a time that grows with the square
+# of a text's marks, and everybody else waits meanwhile, so a longer text is nobody's name without being looked at.
+MAX_TYPED_CHARS = 4 * MAX_NAME_CHARS
 MAX_EMAIL_CHARS = 254  # RFC 5321's longest path
 
 
@@ -105,6 +108,8 @@ class Users:
         return self._db.row("SELECT 1 FROM users WHERE id = ?", (user_id,)) is not None
 
     def named(self, username: str) -> User | None:
+        if len(username) > MAX_TYPED_CHARS:
+            return None
         row = self._db.row("SELECT * FROM users WHERE folded = ?", (folded(username),))
         return User.of(row) if row else None
 
@@ -148,14 +153,15 @@ class Users:
 
 
 def folded(username: str) -> str:
-    """The same for two names that differ in case or in width only."""
+    """The same for two names that differ in case or in width only; of at most MAX_TYPED_CHARS."""
+    username = username[:MAX_TYPED_CHARS]
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
 
 
 def check_username(username: str) -> None:
     """Raises BadRequest. Letters of any script, with the marks that many of them are written with."""
-    is_right = all(char in "._-@" or unicodedata.category(char)[0] in "LM" or char.isdecimal() for char in username)
-    if not (is_right and 1 <= len(username) <= MAX_NAME_CHARS):
+    is_right = 1 <= len(username) <= MAX_NAME_CHARS
+    if not (is_right and all(c in "._-@" or unicodedata.category(c)[0] in "LM" or c.isdecimal() for c in username)):
         raise BadRequest(
             f"username must have 1 to {MAX_NAME_CHARS} characters, each of them a letter, a digit or one of . _ - @; "
             f"it is {username[:80]!r}.",
