@@ -9,6 +9,8 @@ import pytest
 from people import PASSWORD, People
 from running import REPO
 
+from offgrid.store.audit_repeats import N_SINGLY
+
 
 @pytest.fixture
 def people(tmp_path):
@@ -36,6 +38,19 @@ def test_logins_are_recorded_with_the_account_and_never_with_what_was_typed_wron
     assert (right["status"], right["name"], right["user_id"]) == (200, ada.username, ada.id)
     assert (wrong["status"], wrong["code"], wrong["detail"]) == (401, "invalid_credentials", {"username": ada.username})
     assert (unknown["status"], unknown["detail"]) == (401, {})
+
+
+def test_who_logged_out_is_recorded_and_a_flood_of_what_costs_nothing_is_a_few_rows(people):
+    ada = people.add()
+    people.request("/v1/auth/logout", {}, headers={"Authorization": f"Bearer {people.token(ada.username)}"})
+    for _ in range(3 * N_SINGLY):
+        people.request("/v1/auth/logout", {})
+        people.request("/v1/auth/login", {})
+        people.request("/v1/chat/completions", {})
+    outs = [row["name"] for row in rows(people, "/v1/auth/logout")]
+    assert outs == [""] * N_SINGLY + [ada.username]
+    refused = [row for row in rows(people, "POST") if row["status"] == 400]  # nobody's and a guest's
+    assert len(refused) == N_SINGLY
 
 
 def test_what_an_admin_changes_is_recorded_with_who_and_what(people):

@@ -341,7 +341,7 @@ def test_the_count_of_a_flood_is_written_when_its_minute_is_over_also_when_nothi
     monkeypatch.setattr("offgrid.store.audit_repeats.WINDOW_S", 0.3)
     writer = start()
     for n in range(N_SINGLY + 5):
-        writer.record(entry(n), at_once=True, is_refusal=True)
+        writer.record(entry(n), at_once=True, may_flood=True)
     assert len(recorded(log)) == N_SINGLY
     monkeypatch.setattr(audit_writer, "LATENESS_S", 0)
     wait_until(lambda: len(recorded(log)) == N_SINGLY + 1)
@@ -351,7 +351,7 @@ def test_the_count_of_a_flood_is_written_when_its_minute_is_over_also_when_nothi
 def test_stopping_writes_the_counts(log, start):
     writer = start()
     for n in range(N_SINGLY + 5):
-        writer.record(entry(n), is_refusal=True)
+        writer.record(entry(n), may_flood=True)
     writer.stop()
     assert json.loads(log.newest(1)[0].entry.detail)["times"] == 5
 

@@ -34,9 +34,11 @@ def note(request: Request, app, status: int, seconds: float) -> None:
     is_refusal = status in (401, 403, 429) or (status == 404 and OBJECT.search(request.route) is not None)
     if not is_refusal and not (request.method in CHANGING and request.route):
         return
+    # Whatever costs its sender nothing may come a thousand times a second.
+    may_flood = status >= 400 or request.who is None
     at_once = status in (401, 403) or request.route.startswith(AT_ONCE)
     entry = _entry(request, status, seconds, prompts=app.config.log.prompts)
-    app.auditor.record(entry, at_once=at_once, is_refusal=is_refusal)
+    app.auditor.record(entry, at_once=at_once, may_flood=may_flood)
 
 
 def _entry(request: Request, status: int, seconds: float, *, prompts: bool) -> Entry:

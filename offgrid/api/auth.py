@@ -35,6 +35,8 @@ def log_in(request: Request, app) -> Response:
 def log_out(request: Request, app) -> Response:
     """End the login that the request came with; the answer is the same when there was none."""
     if token := access.login_token(request):
+        if user := app.accounts.by_login(token):
+            request.who = access.principal_of(user, request)
         app.accounts.logins.revoke(token)
     return Response.json({"status": "logged out"}, headers={"Set-Cookie": _cookie(request, "", 0)})
 

@@ -1,5 +1,6 @@
-"""Floods of refusals, made short: of one kind a few are kept as they are, the rest of that minute is one row that says
-how many. Else anybody who can reach the port could fill the disk. Pure: knows no clock and no threads.
+"""Floods of what costs its sender nothing (errors, and what nobody known asked for), made short: of one kind a few are
+kept as they are, the rest of that minute is one row that says how many. Else anybody who can reach the port could
+fill the disk. Pure: knows no clock and no threads.
 """
 
 import ipaddress
@@ -32,7 +33,7 @@ class Repeats:
         self._kinds: dict[tuple, _Kind] = {}
 
     def admit(self, entry: Entry, now: float) -> bool:
-        """Whether to keep this refusal as it is; else it is counted, and `due` will tell. `now` is in seconds."""
+        """Whether to keep this event as it is; else it is counted, and `due` will tell. `now` is in seconds."""
         key = (entry.status, entry.code, entry.user_id, entry.key_id, _network(entry.address))
         kind = self._kinds.get(key)
         if kind is None:

@@ -55,10 +55,10 @@ class AuditWriter:
         if self._n_lost:
             log.error("%d events are missing in the audit log: they could not be written", self._n_lost)
 
-    def record(self, entry: Entry, *, at_once: bool = False, is_refusal: bool = False) -> None:
-        """Add an event. `at_once`: it is on the disk on return, or the disk is failing."""
+    def record(self, entry: Entry, *, at_once: bool = False, may_flood: bool = False) -> None:
+        """Add an event. `at_once`: it is on the disk on return, or the disk is failing. `may_flood`: see `Repeats`."""
         with self._lock:
-            if is_refusal and not self._repeats.admit(entry, time.monotonic()):
+            if may_flood and not self._repeats.admit(entry, time.monotonic()):
                 return  # the first of its kind has woken the thread, which will ask for the count
             if len(self._waiting) >= MAX_WAITING:
                 self._moved.wait_for(lambda: len(self._waiting) < MAX_WAITING or self._is_hopeless)
