@@ -99,16 +99,25 @@ class App:
 
     def stop(self) -> None:
         """Stop accepting, let running answers end within the grace period, and leave no child behind."""
-        self.pool.stop(self.config.server.shutdown_grace_s)
-        self.server.stop()
-        self.tasks.stop()
-        self.accounts.close()
-        self.usage.close()
+        for end in (
+            lambda: self.pool.stop(self.config.server.shutdown_grace_s),
+            self.server.stop,
+            self.tasks.stop,
+            self.accounts.close,
+            self.usage.close,
+            self._end_audit,
+            self.db.close,
+            self._lock.release,
+        ):
+            try:
+                end()
+            except Exception:  # a broken disk, say: what comes after it must end all the same
+                log.exception("a part of the server did not stop as it should")
+
+    def _end_audit(self) -> None:
         if self.auditor:
             self.auditor.record(system_entry("server stop", {}))
             self.auditor.stop()
-        self.db.close()
-        self._lock.release()
 
     def default_model(self, kind: str) -> ModelFile:
         """The model for a request that names none. Raises ModelNotFound."""
@@ -128,17 +137,24 @@ class App:
             status = response.status if response is not None else 200
             return response
         finally:
-            seconds = time.perf_counter() - began
-            self._access_log(request, status, seconds)
-            audit.note(request, self, status, seconds)
-            self.traffic.end(request, status, seconds)
-            self.usage.add(request.who, request.tally)
+            self._note(request, status, time.perf_counter() - began)
 
     def refuse(self, error: ApiError, peer: str) -> Response:
         """The answer to what never became a request."""
         log.info("%s: %d %s", peer, error.status, error.message)
         self.traffic.count_error(error)
         return Response.json(error_body(error), error.status, error.headers)
+
+    def _note(self, request: Request, status: int, seconds: float) -> None:
+        """What a request came to, for everybody who keeps it; none of them costs the client the answer."""
+        try:
+            self._access_log(request, status, seconds)
+            self.usage.add(request.who, request.tally)
+            audit.note(request, self, status, seconds)
+        except Exception:
+            log.exception("request %s is not noted everywhere", request.id)
+        finally:
+            self.traffic.end(request, status, seconds)
 
     def _answer(self, request: Request) -> Response | None:
         try:
