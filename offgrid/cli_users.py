@@ -3,6 +3,7 @@
 The server looks at the database for every request, so what is changed here holds at once.
 """
 
+import sqlite3
 import sys
 
 from offgrid.errors import ApiError, SetupError
@@ -36,7 +37,10 @@ def run(options, settings) -> int:
     from offgrid.store.db import Database
 
     _check_words(options)
-    db = Database(settings.paths.data_dir / DATABASE_NAME)
+    path = settings.paths.data_dir / DATABASE_NAME
+    if options.action != "add" and not path.exists():  # a mistyped folder is not to be made
+        raise SetupError(f"There is no database in {path.parent}, so there are no accounts. --data-dir names another.")
+    db = Database(path)
     try:
         _do(options, Accounts(db, settings.access.login_hours * 3600).users)
         if settings.log.audit and options.action != "list":
@@ -44,6 +48,8 @@ def run(options, settings) -> int:
             AuditLog(db, settings.paths.data_dir).record_cli(f"users {options.action}", options.name, detail)
     except ApiError as error:
         raise SetupError(error.message) from None
+    except sqlite3.Error as error:
+        raise SetupError(f"The database {path} cannot be used: {error}.") from error
     finally:
         db.close()
     return 0

@@ -46,7 +46,8 @@ def test_accounts_are_made_and_changed_while_the_server_runs(tmp_path):
         (("role", "x"), "", "users role NAME ROLE"),
         (("passwd", "x", "y"), "", "users passwd NAME"),
         (("list", "x"), "", "users list"),
-        (("remove", "nobody"), "", "no user 'nobody'"),
+        (("remove", "nobody"), "", "no database in"),
+        (("list",), "", "no database in"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(tmp_path, words, stdin, expected):
@@ -54,6 +55,19 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, words, stdin, expected):
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith("offgrid: ") and expected in line
+    assert words[0] == "add" or not (tmp_path / "data").exists()
+
+
+def test_what_the_disk_or_another_program_prevents_is_one_sentence(tmp_path):
+    assert users(tmp_path, "add", "ada", stdin="secret1").returncode == 0
+    assert "no user 'nobody'" in users(tmp_path, "remove", "nobody").stderr
+    for file, said in (("audit.key", "This is done, but"), ("offgrid.db", "cannot be used")):
+        (tmp_path / file).unlink()
+        (tmp_path / file).mkdir()
+        done = users(tmp_path, "role", "ada", "viewer")
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert line.startswith("offgrid: ") and said in line
 
 
 def test_the_last_admin_is_kept(tmp_path):

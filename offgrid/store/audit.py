@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from offgrid.errors import SetupError, StorageFull
 from offgrid.store.audit_chain import BROKEN, START, ChainCheck, Entry, Mark, Row, next_hash, to_json
 from offgrid.store.audit_seal import Seal
 from offgrid.store.db import Database
@@ -69,11 +70,14 @@ class AuditLog:
                 log.error("audit.head could not be written: %s", error)
 
     def record_cli(self, command: str, target: str = "", detail: Mapping[str, object] | None = None) -> None:
-        """Note what somebody changed by the command line; works beside a running server. Raises as `append`.
+        """Note what somebody changed by the command line; works beside a running server. Raises SetupError.
 
         `command` is what they typed without values ("users passwd"), `target` what it was done to. Never a secret.
         """
-        self.append([system_entry(f"cli {command}", detail or {}, name=_os_user(), role="cli", target=target)])
+        try:
+            self.append([system_entry(f"cli {command}", detail or {}, name=_os_user(), role="cli", target=target)])
+        except (StorageFull, sqlite3.Error, OSError) as error:
+            raise SetupError(f"This is done, but it could not be written into the audit log: {error}.") from error
 
     def prune(self, before_ms: int) -> int:
         """Remove the rows from before a time, oldest first; returns how many. Raises as `append`.

@@ -80,7 +80,8 @@ class Keys:
 
     def has(self, key_id: str) -> bool:
         """`key_id` as it stands in a path."""
-        is_number = key_id.isascii() and key_id.isdigit() and len(key_id) < 19  # as many digits as SQLite counts with
+        # At most as many digits as SQLite counts with, and none too many: limits are found by this very spelling.
+        is_number = key_id.isascii() and key_id.isdigit() and len(key_id) < 19 and not key_id.startswith("0")
         return is_number and self._db.row("SELECT 1 FROM keys WHERE id = ?", (int(key_id),)) is not None
 
     def revoke(self, user_id: str, key_ids: list[int]) -> None:
