@@ -31,7 +31,10 @@ class ChildGone(Exception):
 
 class Child:
     def __init__(self, command: list[str], *, name: str, log: Callable[[str], None], env: dict[str, str] | None = None):
-        """Start `command`, with `env` added to our environment; `log` gets each line of its stderr. Raises OSError."""
+        """Start `command`; `log` gets each line of its stderr. Raises OSError.
+
+        Its environment is ours without our settings, with `env` added.
+        """
         self.name = name
         self.last_words: deque[str] = deque(maxlen=N_LAST_WORDS)
         self._log = log
@@ -42,7 +45,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
+            env=_without_our_settings() | (env or {}),
             process_group=0,  # a Ctrl-C in the terminal is for the router alone
         )
         self._log_thread = threading.Thread(target=self._read_stderr, name=f"log:{name}", daemon=True)
@@ -135,3 +138,8 @@ class Child:
             if text:
                 self.last_words.append(text)
                 self._log(text)
+
+
+def _without_our_settings() -> dict[str, str]:
+    """Keys and passwords are among our settings, and a child reads files and texts that others have made."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OFFGRID_")}
