@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from running import wait_until
 
 from offgrid.errors import StorageFull
 from offgrid.store import usage as usage_module
@@ -108,27 +109,25 @@ def test_tokens_of_today_count_over_all_keys_of_a_user_and_for_each_key(book, cl
     assert (book.tokens_of_account("a1"), book.tokens_of_key(1)) == (30, 15)
 
 
+def timers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "usage:clock"]
+
+
 def test_what_was_counted_is_written_by_itself_and_an_idle_book_has_no_thread(db, clock, monkeypatch):
     monkeypatch.setattr(usage_module, "WRITE_EVERY_S", 0.01)
     book = UsageBook(db, clock)
-    assert book._timer is None
-    book.add(ANNA, chat())
-    timer = book._timer
-    timer.join(5)
-    assert [row[5] for row in written(db)] == [1]
-    assert book._timer is None
-    book.add(ANNA, chat())
-    book._timer.join(5)
-    assert [row[5] for row in written(db)] == [2]
+    for n in (1, 2):
+        book.add(ANNA, chat())
+        wait_until(lambda n=n: [row[5] for row in written(db)] == [n])
+        wait_until(lambda: not timers())
     book.close()
 
 
 def test_closing_writes_the_rest_and_ends_the_timer(db, book):
     book.add(ANNA, chat())
-    timer = book._timer
+    assert timers()
     book.close()
-    timer.join(5)
-    assert not timer.is_alive()
+    wait_until(lambda: not timers())
     assert [row[5] for row in written(db)] == [1]
 
 

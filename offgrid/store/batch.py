@@ -1,6 +1,7 @@
 """Writes that can wait: many small reasons to write become one, a while after the first of them.
 
-Must stay true: `save` never runs twice at once, and not after `stop`.
+A `save` that fails is tried again after the same time. Must stay true: `save` never runs twice at once, and not after
+`stop`.
 """
 
 import logging
@@ -49,10 +50,13 @@ class Batch:
                 if self._is_stopped:
                     return
                 self._timer = None
-            self._try_to_save()
+            if not self._try_to_save():
+                self.mark()
 
-    def _try_to_save(self) -> None:
+    def _try_to_save(self) -> bool:
         try:
             self._save()
         except Exception:
             log.exception("%s: what was noted could not be saved", self._name)
+            return False
+        return True

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from offgrid.store.batch import Batch
 from offgrid.store.db import Database
 from offgrid.store.networks import network_of
 from offgrid.types import Principal, Tally
@@ -58,8 +59,7 @@ class UsageBook:
         self._day = ""
         self._tokens_of_account: dict[str, int] = {}  # today
         self._tokens_of_key: dict[int, int] = {}  # today
-        self._timer: threading.Timer | None = None
-        self._is_closed = False
+        self._later = Batch(self.write, WRITE_EVERY_S, "usage:clock")
         self._writing = threading.Lock()  # one batch at a time; taken before the other lock
 
     def add(self, who: Principal | None, tally: Tally) -> None:
@@ -75,8 +75,7 @@ class UsageBook:
                 self._tokens_of_key[key_id] = self._tokens_of_key.get(key_id, 0) + n_tokens
             at = (self._day, account, key_id, tally.model, tally.service)
             self._count(at, (1, tally.prompt_tokens, tally.cached_tokens, tally.completion_tokens))
-            if self._timer is None and not self._is_closed:
-                self._set_timer()
+        self._later.mark()
 
     def tokens_of_account(self, account: str) -> int:
         """Tokens of prompts and answers today, by whichever keys and logins."""
@@ -124,12 +123,7 @@ class UsageBook:
 
     def close(self) -> None:
         """Write the rest. What is counted after this is lost."""
-        with self._lock:
-            self._is_closed = True
-            timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-        self._write_or_log()
+        self._later.stop()
 
     # --- below here the lock is held ---
 
@@ -159,27 +153,6 @@ class UsageBook:
             at = (at[0], OTHERS, 0, at[3], at[4])
         held = self._unwritten.get(at)
         self._unwritten[at] = list(counts) if held is None else [a + b for a, b in zip(held, counts, strict=True)]
-
-    def _set_timer(self) -> None:
-        self._timer = threading.Timer(WRITE_EVERY_S, self._on_timer)
-        self._timer.name, self._timer.daemon = "usage:clock", True
-        self._timer.start()
-
-    # --- the timer's thread ---
-
-    def _on_timer(self) -> None:
-        with self._lock:
-            self._timer = None
-        self._write_or_log()
-        with self._lock:
-            if self._unwritten and self._timer is None and not self._is_closed:
-                self._set_timer()
-
-    def _write_or_log(self) -> None:
-        try:
-            self.write()
-        except Exception:  # a full disk must not end the counting: the next batch holds this one too
-            log.exception("usage could not be written")
 
 
 def _iso(day: int) -> str:
