@@ -46,6 +46,9 @@ class Tally:
     token_s: float | None = None  # from one token to the next, on average
 
 
+SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen. Ranges are checked where a request is read (`api/fields.py`)."""
@@ -54,9 +57,27 @@ class Sampling:
     top_p: float = 0.95
     top_k: int = 40  # 0 is off
     min_p: float = 0.05
-    repeat_penalty: float = 1.0  # over the last 64 tokens, prompt included
+    typical_p: float = 1.0  # 1 is off
+    top_n_sigma: float = -1.0  # 0 and below are off
+    xtc_probability: float = 0.0  # 0 is off
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0  # the temperature follows the entropy, by so much to either side
+    dynatemp_exponent: float = 1.0
+    mirostat: int = 0  # 1 and 2 are its versions; they use the temperature, and none of the other limits
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    repeat_penalty: float = 1.0  # over the last `repeat_last_n` tokens, prompt included
+    repeat_last_n: int = 64  # -1: all
     presence_penalty: float = 0.0  # over the generated tokens
     frequency_penalty: float = 0.0  # over the generated tokens
+    dry_multiplier: float = 0.0  # 0 is off
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1  # tokens, prompt included; -1: all
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    samplers: tuple[str, ...] = SAMPLERS  # which of them, in which order
+    # (token or text whose tokens are meant, what is added to their logits or None: never)
+    logit_bias: tuple[tuple[int | str, float | None], ...] = ()
     seed: int | None = None  # None: a fresh random one for each request
     ignore_eos: bool = False
 
@@ -70,6 +91,9 @@ class GenerateRequest:
     prompt: str | None = None
     max_tokens: int | None = None  # None: until the model ends or its context is full
     stop: tuple[str, ...] = ()
+    grammar: str = ""  # GBNF that the text must follow; "": none
+    logprobs: int | None = None  # how many alternatives to each token are named, 0 to 20; None: no probabilities at all
+    time_limit_s: float | None = None  # from the first token on; then it ends with "length"
     sampling: Sampling = field(default_factory=Sampling)
     client: str = ""  # who asks, for a fair order between people
 
@@ -89,10 +113,24 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenScore:
+    """How likely the model held a token of the text: natural logarithms, of all its tokens before any sampling."""
+
+    piece: bytes  # what it prints; may be a part of a character
+    start: int  # characters of the generated text before it
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()  # the likeliest tokens here, likeliest first
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """New text of one generation; may be the text of several tokens, never half a character."""
+    """New text of one generation; may be the text of several tokens, never half a character.
+
+    `scores`, where they were asked for, are of the tokens that end in this text.
+    """
 
     text: str
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

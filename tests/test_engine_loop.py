@@ -3,6 +3,7 @@
 from engine_bench import Bench
 
 from offgrid.worker.fake import FakeModel
+from offgrid.worker.refused import Refused
 
 
 def test_a_request_gets_the_text_that_the_model_gives_it_alone():
@@ -122,7 +123,11 @@ def test_a_sequence_may_fill_all_cells_and_ends_with_length():
 
 def test_a_model_that_computes_nonsense_ends_the_request_with_one_error():
     bench = Bench()
-    bench.model.is_finite = lambda row: False
+
+    def sample(sampler, row):
+        raise Refused(kind="internal", message="NaN")
+
+    bench.model.sample = sample
     id = bench.submit("anything", 10)
     bench.run()
     assert bench.channel.ends[id]["kind"] == "internal"

@@ -174,7 +174,8 @@ def test_a_model_whose_memory_cannot_be_cut_never_drafts(tmp_path, path):
     for file, can_draft in ((path, True), (tiny_memories.mamba(tmp_path / "recurrent.gguf"), False)):
         settings = ModelSettings(str(file), "chat", 512, 2, n_threads=1, n_batch=64)
         service = ChatService(Model(settings, n_seq_max=3), CollectingChannel())
-        request = {"id": 1, "messages": None, "prompt": "a", "max_tokens": 1, "stop": (), "sampling": {}, "client": ""}
+        request = {"id": 1, "messages": None, "prompt": "a", "max_tokens": 1, "stop": (), "sampling": {}}
+        request |= {"client": "", "grammar": "", "logprobs": None, "time_limit_s": None}
         sequence = service.prepare(request)
         assert (service.loop.scheduler.speculation is not None) == can_draft
         assert (sequence.drafter is not None) == can_draft

@@ -31,7 +31,9 @@ BAD_CHATS = [
     ("n", 17),
     ("stream", "yes"),
     ("stream_options", {"include_usage": True}),
-    ("logprobs", True),
+    ("logprobs", 2),
+    ("top_logprobs", 2),
+    ("logit_bias", {"the": 1}),
     ("tools", [{"type": "function", "function": {"name": "f"}}]),
     ("response_format", {"type": "json_object"}),
 ]
@@ -77,7 +79,7 @@ def test_two_lengths_that_differ_are_refused(sdk):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("prompt", ""), ("prompt", []), ("prompt", [1, 2]), ("best_of", 3), ("echo", True)]
+    ("field", "value"), [("prompt", ""), ("prompt", []), ("prompt", [1, 2]), ("best_of", 3), ("echo", 1)]
 )
 def test_a_bad_text_request_names_its_field(sdk, field, value):
     with pytest.raises(openai.BadRequestError) as caught:

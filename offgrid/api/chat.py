@@ -5,6 +5,7 @@ from dataclasses import replace
 from offgrid.api.fields import Fields, kind_of
 from offgrid.api.generate import generate
 from offgrid.api.keep_alive import read_keep_alive
+from offgrid.api.logprobs import read_chat_logprobs
 from offgrid.api.models import model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.wire import ChatFormat
@@ -20,7 +21,9 @@ def create_chat_completion(request: Request, app) -> Response | None:
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
     messages = _with_system_prompt(read_messages(fields), own.system_prompt)
-    asked = replace(read_generation(fields, own, model.id, request.who.client), messages=messages)
+    logprobs = read_chat_logprobs(fields)
+    generation = read_generation(fields, own, model.id, request.who.client)
+    asked = replace(generation, messages=messages, logprobs=logprobs)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
     keep_alive_s = read_keep_alive(fields)
@@ -31,7 +34,7 @@ def create_chat_completion(request: Request, app) -> Response | None:
         app,
         model,
         all_asked,
-        ChatFormat,
+        ChatFormat(n, has_logprobs=logprobs is not None),
         stream=is_stream,
         include_usage=include_usage,
         keep_alive_s=keep_alive_s,
@@ -39,9 +42,6 @@ def create_chat_completion(request: Request, app) -> Response | None:
 
 
 def _refuse_what_is_not_there(fields: Fields) -> None:
-    fields.only("logprobs", False)
-    fields.only("top_logprobs", 0)
-    fields.only("logit_bias", {})
     fields.only("tools", [])
     fields.only("tool_choice", "none", "auto")
     fields.only("functions", [])

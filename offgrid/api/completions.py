@@ -5,6 +5,7 @@ from dataclasses import replace
 from offgrid.api.fields import Fields
 from offgrid.api.generate import generate
 from offgrid.api.keep_alive import read_keep_alive
+from offgrid.api.logprobs import read_text_logprobs
 from offgrid.api.models import model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.wire import TextFormat
@@ -19,8 +20,10 @@ def create_completion(request: Request, app) -> Response | None:
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
     prompts = _prompts(fields)
-    asked = read_generation(fields, own, model.id, request.who.client)
+    logprobs = read_text_logprobs(fields)
+    asked = replace(read_generation(fields, own, model.id, request.who.client), logprobs=logprobs)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
+    echo = _read_echo(fields, logprobs)
     is_stream, include_usage = read_stream(fields)
     keep_alive_s = read_keep_alive(fields)
     _refuse_what_is_not_there(fields)
@@ -30,7 +33,7 @@ def create_completion(request: Request, app) -> Response | None:
         app,
         model,
         all_asked,
-        TextFormat,
+        TextFormat(n, logprobs is not None, tuple(one.prompt for one in all_asked) if echo else ()),
         stream=is_stream,
         include_usage=include_usage,
         keep_alive_s=keep_alive_s,
@@ -38,13 +41,21 @@ def create_completion(request: Request, app) -> Response | None:
 
 
 def _refuse_what_is_not_there(fields: Fields) -> None:
-    fields.only("logprobs", 0)
-    fields.only("logit_bias", {})
-    fields.only("echo", False)
     fields.only("suffix", "")
     fields.only("best_of", 1)
     fields.ignore(*NO_OPS)
     fields.finish()
+
+
+def _read_echo(fields: Fields, logprobs: int | None) -> bool:
+    echo = fields.boolean("echo")
+    if echo and logprobs is not None:
+        message = (
+            "echo with logprobs would need the log probabilities of the prompt's own tokens, and those are not "
+            "computed here: most of a prompt comes from the cache. Leave out one of the two."
+        )
+        raise BadRequest(message, param="echo")
+    return echo
 
 
 def _prompts(fields: Fields) -> list[str]:

@@ -7,10 +7,22 @@ cancels what still runs. Several choices of one request are several generations 
 import time
 from collections.abc import Callable
 
-from offgrid.api.wire import Format, StreamEncoder, whole_answer
+from offgrid.api.wire import Format, StreamEncoder, total_usage, whole_answer
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError
-from offgrid.types import Begun, Delta, EmbedRequest, Event, Finish, GenerateRequest, Loaded, Sink, Tally, Vectors
+from offgrid.types import (
+    Begun,
+    Delta,
+    EmbedRequest,
+    Event,
+    Finish,
+    GenerateRequest,
+    Loaded,
+    Sink,
+    Tally,
+    Usage,
+    Vectors,
+)
 from offgrid.web import sse
 from offgrid.web.message import Request, Response
 from offgrid.web.stream import StreamWriter, Wakeup
@@ -19,13 +31,15 @@ from offgrid.web.stream import StreamWriter, Wakeup
 class Answer:
     """The sinks of one request's choices. The engine's thread calls them; read `error` and `ends` after the wakeup."""
 
-    def __init__(self, wakeup: Wakeup, n: int):
+    def __init__(self, wakeup: Wakeup, n: int, n_choices: int = 1):
+        """`n` generations, `n_choices` for each prompt."""
         self.error: ApiError | None = None
         self.ends: list[Finish | Vectors | Loaded | None] = [None] * n
         self.begun = [Begun(0)] * n
         self.n_deltas = [0] * n
         self.first_delta_at: float | None = None  # time.perf_counter
         self._n_open = n
+        self._n_choices = n_choices
         self._wakeup = wakeup
 
     def sink(self, index: int) -> Sink:
@@ -59,7 +73,7 @@ class Answer:
                 self._wakeup.set()
 
     def note(self, tally: Tally, submitted_at: float) -> None:
-        """Add what was computed, also for choices that were left before their end: of these the whole prompt."""
+        """Note what was computed, also for choices that were left before their end: of these the whole prompt."""
         if self.first_delta_at is not None:
             tally.first_token_s = self.first_delta_at - submitted_at
         finishes = [end for end in self.ends if isinstance(end, Finish)]
@@ -67,42 +81,39 @@ class Answer:
             tally.queue_s = max(end.queued_ms for end in finishes) / 1e3
         if n_after_first := sum(end.usage.completion_tokens - 1 for end in finishes):
             tally.token_s = sum(end.predicted_ms for end in finishes) / 1e3 / n_after_first
-        for end, begun, n_deltas in zip(self.ends, self.begun, self.n_deltas, strict=True):
-            if isinstance(end, Finish):
-                tally.prompt_tokens += end.usage.prompt_tokens
-                tally.cached_tokens += end.usage.cached_tokens
-                tally.completion_tokens += end.usage.completion_tokens
-                tally.drafted_tokens += end.drafted.n
-                tally.accepted_tokens += end.drafted.n_accepted
-            elif isinstance(end, Vectors):
-                tally.prompt_tokens += end.n_tokens
-            else:
-                tally.prompt_tokens += begun.prompt_tokens
-                tally.cached_tokens += begun.cached_tokens
-                tally.completion_tokens += n_deltas  # at least: a delta may hold several tokens
+        total = total_usage([self._usage(index) for index in range(len(self.ends))], self._n_choices)
+        tally.prompt_tokens, tally.cached_tokens = total.prompt_tokens, total.cached_tokens
+        tally.completion_tokens = total.completion_tokens
+        tally.drafted_tokens = sum(end.drafted.n for end in finishes)
+        tally.accepted_tokens = sum(end.drafted.n_accepted for end in finishes)
+
+    def _usage(self, index: int) -> Usage:
+        end, begun = self.ends[index], self.begun[index]
+        if isinstance(end, Finish):
+            return end.usage
+        if isinstance(end, Vectors):
+            return Usage(end.n_tokens)
+        # At least: a delta may hold several tokens.
+        return Usage(begun.prompt_tokens, self.n_deltas[index], begun.cached_tokens)
 
 
 class CollectedAnswer(Answer):
-    def __init__(self, wakeup: Wakeup, n: int):
-        super().__init__(wakeup, n)
-        self._pieces: list[list[str]] = [[] for _ in range(n)]
+    def __init__(self, wakeup: Wakeup, n: int, n_choices: int):
+        super().__init__(wakeup, n, n_choices)
+        self.deltas: list[list[Delta]] = [[] for _ in range(n)]
 
     def on_delta(self, index: int, delta: Delta) -> None:
-        self._pieces[index].append(delta.text)
-
-    @property
-    def texts(self) -> list[str]:
-        return ["".join(pieces) for pieces in self._pieces]
+        self.deltas[index].append(delta)
 
 
 class StreamedAnswer(Answer):
     def __init__(self, wakeup: Wakeup, n: int, encoder: StreamEncoder, writer: StreamWriter):
-        super().__init__(wakeup, n)
+        super().__init__(wakeup, n, encoder.form.n_choices)
         self._encoder = encoder
         self._writer = writer
 
     def on_delta(self, index: int, delta: Delta) -> None:
-        self._writer.write(self._encoder.delta(index, delta.text))
+        self._writer.write(self._encoder.delta(index, delta))
 
     def on_finish(self, index: int, end: Finish, *, is_last: bool) -> None:
         self._writer.write(self._encoder.finish(index, end, self.ends if is_last else []))
@@ -124,11 +135,11 @@ def generate(
         encoder = StreamEncoder(form, model.id, include_usage=include_usage)
         return _stream(request, app, model, asked, encoder, keep_alive_s)
     with Wakeup() as wakeup:
-        answer = CollectedAnswer(wakeup, len(asked))
+        answer = CollectedAnswer(wakeup, len(asked), form.n_choices)
         _run(request, app, model, asked, answer, wakeup, keep_alive_s)
     if answer.error is not None:
         raise answer.error
-    return Response.json(whole_answer(form, model.id, answer.texts, answer.ends))
+    return Response.json(whole_answer(form, model.id, answer.deltas, answer.ends))
 
 
 def ask_once(

@@ -6,11 +6,14 @@ is written once. Order of a stream: role (once a choice), content, finish, usage
 
 import secrets
 import time
+from dataclasses import dataclass
 from json import dumps
 from json.encoder import encode_basestring
+from typing import ClassVar
 
+from offgrid.api.logprobs import chat_logprobs, text_logprobs
 from offgrid.errors import ApiError
-from offgrid.types import Finish, Usage
+from offgrid.types import Delta, Finish, TokenScore, Usage
 from offgrid.web import sse
 
 
@@ -20,15 +23,25 @@ def error_body(error: ApiError, family: str = "openai") -> dict:
     return body | {"detail": error.message} if family == "lollms" else body
 
 
-def usage_body(usages: list[Usage]) -> dict:
-    """The sum over all choices. A prompt is counted once for each choice that had to take it in."""
-    prompt = sum(u.prompt_tokens for u in usages)
-    completion = sum(u.completion_tokens for u in usages)
+def total_usage(usages: list[Usage], n_choices: int) -> Usage:
+    """The sum over all choices; a prompt counts once, and what its first choice computed was computed.
+
+    `usages` come prompt after prompt, `n_choices` for each.
+    """
+    by_prompt = [usages[i : i + n_choices] for i in range(0, len(usages), n_choices)]
+    prompt = sum(choices[0].prompt_tokens for choices in by_prompt)
+    cached = sum(min(u.cached_tokens for u in choices) for choices in by_prompt)
+    return Usage(prompt, sum(u.completion_tokens for u in usages), cached)
+
+
+def usage_body(usages: list[Usage], n_choices: int) -> dict:
+    total = total_usage(usages, n_choices)
+    prompt, completion = total.prompt_tokens, total.completion_tokens
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": sum(u.cached_tokens for u in usages)},
+        "prompt_tokens_details": {"cached_tokens": total.cached_tokens},
     }
 
 
@@ -56,63 +69,83 @@ def _per_second(n: int, ms: float) -> float:
     return round(1e3 * n / ms, 3) if ms > 0 else 0.0
 
 
+@dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """chat.completion and chat.completion.chunk."""
+    """chat.completion and chat.completion.chunk, of one request."""
 
-    id_prefix, whole, part = "chatcmpl-", "chat.completion", "chat.completion.chunk"
+    id_prefix: ClassVar = "chatcmpl-"
+    whole: ClassVar = "chat.completion"
+    part: ClassVar = "chat.completion.chunk"
 
-    @staticmethod
-    def choice(index: int, text: str, reason: str) -> dict:
+    n_choices: int  # for each prompt
+    has_logprobs: bool = False
+
+    def choice(self, index: int, text: str, scores: list[TokenScore], reason: str) -> dict:
         message = {"role": "assistant", "content": text}
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+        logprobs = chat_logprobs(scores) if self.has_logprobs else None
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
 
-    @staticmethod
-    def opening(index: int) -> str:
+    def opening(self, index: int) -> str:
         return f'{{"index":{index},"delta":{{"role":"assistant","content":""}},"finish_reason":null}}'
 
-    @staticmethod
-    def piece(index: int, text: str) -> str:
+    def piece(self, index: int, text: str) -> str:
         return f'{{"index":{index},"delta":{{"content":{encode_basestring(text)}}},"finish_reason":null}}'
 
-    @staticmethod
-    def closing(index: int, reason: str) -> str:
+    def scored_piece(self, index: int, delta: Delta) -> str:
+        logprobs = chat_logprobs(delta.scores)
+        return _compact({"index": index, "delta": {"content": delta.text}, "logprobs": logprobs, "finish_reason": None})
+
+    def closing(self, index: int, reason: str) -> str:
         return f'{{"index":{index},"delta":{{}},"finish_reason":"{reason}"}}'
 
 
+@dataclass(frozen=True, slots=True)
 class TextFormat:
-    """text_completion, whole and in parts."""
+    """text_completion, whole and in parts, of one request."""
 
-    id_prefix, whole, part = "cmpl-", "text_completion", "text_completion"
+    id_prefix: ClassVar = "cmpl-"
+    whole: ClassVar = "text_completion"
+    part: ClassVar = "text_completion"
 
-    @staticmethod
-    def choice(index: int, text: str, reason: str) -> dict:
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+    n_choices: int  # for each prompt
+    has_logprobs: bool = False
+    echo: tuple[str, ...] = ()  # what the text of each choice begins with; (): with what was generated
 
-    @staticmethod
-    def opening(index: int) -> None:
-        return None  # a text has no role to announce
+    def choice(self, index: int, text: str, scores: list[TokenScore], reason: str) -> dict:
+        before = self.echo[index] if self.echo else ""
+        logprobs = text_logprobs(scores, len(before)) if self.has_logprobs else None
+        return {"index": index, "text": before + text, "logprobs": logprobs, "finish_reason": reason}
 
-    @staticmethod
-    def piece(index: int, text: str) -> str:
+    def opening(self, index: int) -> str | None:
+        return self.piece(index, self.echo[index]) if self.echo else None  # a text has no role to announce
+
+    def scored_piece(self, index: int, delta: Delta) -> str:
+        logprobs = text_logprobs(delta.scores, 0)
+        return _compact({"index": index, "text": delta.text, "logprobs": logprobs, "finish_reason": None})
+
+    def piece(self, index: int, text: str) -> str:
         return f'{{"index":{index},"text":{encode_basestring(text)},"logprobs":null,"finish_reason":null}}'
 
-    @staticmethod
-    def closing(index: int, reason: str) -> str:
+    def closing(self, index: int, reason: str) -> str:
         return f'{{"index":{index},"text":"","logprobs":null,"finish_reason":"{reason}"}}'
 
 
-Format = type[ChatFormat] | type[TextFormat]
+Format = ChatFormat | TextFormat
 
 
-def whole_answer(form: Format, model: str, texts: list[str], ends: list[Finish]) -> dict:
-    """The answer to a request without stream; one choice for each text."""
+def whole_answer(form: Format, model: str, deltas: list[list[Delta]], ends: list[Finish]) -> dict:
+    """The answer to a request without stream; for each choice all its deltas and its end."""
+    choices = []
+    for i, (parts, end) in enumerate(zip(deltas, ends, strict=True)):
+        scores = [score for part in parts for score in part.scores]
+        choices.append(form.choice(i, "".join(part.text for part in parts), scores, end.reason))
     answer = {
         "id": form.id_prefix + secrets.token_hex(12),
         "object": form.whole,
         "created": int(time.time()),
         "model": model,
-        "choices": [form.choice(i, text, end.reason) for i, (text, end) in enumerate(zip(texts, ends, strict=True))],
-        "usage": usage_body([end.usage for end in ends]),
+        "choices": choices,
+        "usage": usage_body([end.usage for end in ends], form.n_choices),
     }
     if len(ends) == 1:
         answer["timings"] = timings_body(ends[0])
@@ -123,7 +156,7 @@ class StreamEncoder:
     """The bytes of one stream. Each method gives complete SSE events."""
 
     def __init__(self, form: Format, model: str, *, include_usage: bool):
-        self._form = form
+        self.form = form
         self._include_usage = include_usage
         about = {
             "id": form.id_prefix + secrets.token_hex(12),
@@ -134,8 +167,10 @@ class StreamEncoder:
         self._head = "data: " + _compact(about)[:-1] + ',"choices":['
         self._opened: set[int] = set()
 
-    def delta(self, index: int, text: str) -> bytes:
-        event = f"{self._head}{self._form.piece(index, text)}]}}\n\n"
+    def delta(self, index: int, delta: Delta) -> bytes:
+        form = self.form
+        piece = form.scored_piece(index, delta) if delta.scores else form.piece(index, delta.text)
+        event = f"{self._head}{piece}]}}\n\n"
         if index not in self._opened:
             event = self._open(index) + event
         return event.encode("utf-8", "replace")
@@ -143,18 +178,18 @@ class StreamEncoder:
     def finish(self, index: int, end: Finish, ends: list[Finish]) -> bytes:
         """The end of one choice; `ends` are those of all choices when this was the last one, else empty."""
         opening = "" if index in self._opened else self._open(index)
-        events = f"{opening}{self._head}{self._form.closing(index, end.reason)}]"
+        events = f"{opening}{self._head}{self.form.closing(index, end.reason)}]"
         if not ends:
             return (events + "}\n\n").encode()
         timings = f',"timings":{_compact(timings_body(end))}' if len(ends) == 1 else ""
         if self._include_usage:
-            usage = _compact(usage_body([e.usage for e in ends]))
+            usage = _compact(usage_body([e.usage for e in ends], self.form.n_choices))
             events += f'}}\n\n{self._head}],"usage":{usage}'
         return f"{events}{timings}}}\n\n".encode() + sse.DONE
 
     def _open(self, index: int) -> str:
         self._opened.add(index)
-        opening = self._form.opening(index)
+        opening = self.form.opening(index)
         return f"{self._head}{opening}]}}\n\n" if opening else ""
 
     @staticmethod

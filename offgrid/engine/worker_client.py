@@ -21,7 +21,19 @@ from offgrid.procs import machine
 from offgrid.procs.child import Child, ChildGone
 from offgrid.procs.command import self_command, self_environment
 from offgrid.procs.frames import BrokenFrame
-from offgrid.types import Begun, Delta, Drafted, EmbedRequest, Finish, GenerateRequest, Loaded, Sink, Usage, Vectors
+from offgrid.types import (
+    Begun,
+    Delta,
+    Drafted,
+    EmbedRequest,
+    Finish,
+    GenerateRequest,
+    Loaded,
+    Sink,
+    TokenScore,
+    Usage,
+    Vectors,
+)
 
 log = logging.getLogger(__name__)
 
@@ -211,8 +223,8 @@ class WorkerClient:
             case "step":
                 for id, n_prompt, n_cached in message["b"]:
                     self._deliver(id, Begun(n_prompt, n_cached))
-                for id, text in message["d"]:
-                    self._deliver(id, Delta(text))
+                for id, text, *scores in message["d"]:
+                    self._deliver(id, Delta(text, _scores(*scores)) if scores else Delta(text))
                 for id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms in message["f"]:
                     end = Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted), queued_ms)
                     self._close(id, end)
@@ -292,3 +304,11 @@ class WorkerClient:
         words = reason or (self._child.last_words[-1] if self._child and self._child.last_words else "")
         details = f" Its last words: {words}" if words else ""
         return EngineCrashed(f"The engine for {self.model_id} {how}.{details} The next request starts it again.")
+
+
+def _scores(scores: list) -> tuple[TokenScore, ...]:
+    """JSON has no bytes: they come as characters with their numbers (Latin-1)."""
+    return tuple(
+        TokenScore(piece.encode("latin-1"), start, logprob, tuple((t.encode("latin-1"), p) for t, p in top))
+        for piece, start, logprob, top in scores
+    )

@@ -4,10 +4,11 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
   {"op": "loading", "fraction"}  how much of the model is loaded, 0 to 1
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
-  {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]…],
+  {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]… or [id, text, scores]…],
    "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms]…], "e": [[id, error]…]}
   {"op": "figures", "steps": [[sequences, steps]…], "computing_s", …}  how the loop stands (`meter.py`)
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
+Scores are [[piece, start, logprob, [[piece, logprob]…]]…], each piece as the characters that have its bytes' numbers.
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
 """
 
@@ -15,7 +16,7 @@ import threading
 from typing import BinaryIO
 
 from offgrid.procs import frames
-from offgrid.types import Finish
+from offgrid.types import Finish, TokenScore
 
 
 class Channel:
@@ -40,6 +41,14 @@ class Channel:
         if self._deltas and self._deltas[-1][0] == id:  # several tokens of one sequence in a step are one text
             text = self._deltas.pop()[1] + text
         self._deltas.append((id, text))
+
+    def scored_delta(self, id: int, text: str, scores: list[TokenScore]) -> None:
+        """The same for a sequence whose tokens are scored."""
+        rows = [(_text(s.piece), s.start, s.logprob, [(_text(t), p) for t, p in s.top]) for s in scores]
+        if self._deltas and self._deltas[-1][0] == id:
+            _, earlier_text, earlier_rows = self._deltas.pop()
+            text, rows = earlier_text + text, earlier_rows + rows
+        self._deltas.append((id, text, rows))
 
     def finish(self, id: int, end: Finish) -> None:
         usage = (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
@@ -67,3 +76,7 @@ class Channel:
         with self._lock:
             self._pipe.write(frame)
             self._pipe.flush()
+
+
+def _text(piece: bytes) -> str:
+    return piece.decode("latin-1")

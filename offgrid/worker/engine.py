@@ -10,6 +10,7 @@ from collections.abc import Callable
 from offgrid.types import Drafted, Finish
 from offgrid.worker.channel import Channel
 from offgrid.worker.meter import Meter
+from offgrid.worker.refused import Refused
 from offgrid.worker.scheduler import Chunk, Scheduler
 from offgrid.worker.sequence import Sequence
 
@@ -106,7 +107,7 @@ class Engine:
     def _check_draft(self, chunk: Chunk, row: int) -> None:
         """Sample one token more for every drafted token that the sampler chose anyway, in the order of the text.
 
-        Nothing is accepted ahead: the sampler, with whatever it remembers (penalties, its dice, one day a grammar), is
+        Nothing is accepted ahead: the sampler, with whatever it remembers (penalties, its dice, a grammar), is
         asked for each token of the text once, and never about a draft.
         """
         sequence = chunk.sequence
@@ -121,26 +122,45 @@ class Engine:
             self._next_token(sequence, row)
 
     def _next_token(self, sequence: Sequence, row: int) -> None:
-        if not sequence.n_generated and not self.model.is_finite(row):
-            message = "The model computes numbers that are not numbers (NaN): its file is damaged. Copy it again."
-            self.channel.error(sequence.id, {"kind": "internal", "message": message})
+        try:
+            token = self.model.sample(sequence.sampler, row)
+        except Refused as refusal:
+            self.channel.error(sequence.id, refusal.error)
             self._remove(sequence)
             return
-        token = self.model.sample(sequence.sampler, row)
         sequence.tokens.append(token)
         if sequence.drafter is not None:
             sequence.drafter.advance()
         sequence.first_token = sequence.first_token or time.monotonic()
         is_end = self.model.is_eog(token)
-        if not is_end and (text := sequence.text.push(self.model.piece(token))):
-            self.channel.delta(sequence.id, text)
+        if not is_end:
+            self._show(sequence, token, row)
         if is_end or sequence.text.is_stopped:
             self._finish(sequence, "stop")
-        elif len(sequence.tokens) >= sequence.n_limit:
+        elif len(sequence.tokens) >= sequence.n_limit or sequence.is_out_of_time:
             self._finish(sequence, "length")
 
+    def _show(self, sequence: Sequence, token: int, row: int) -> None:
+        """Give out the text that is complete with this token."""
+        piece = self.model.piece(token)
+        text = sequence.text.push(piece)
+        if sequence.scores is not None:
+            score = self.model.score(row, token, sequence.scores.n_top)
+            sequence.scores.add(piece, score)
+            self._show_scored(sequence, text)
+        elif text:
+            self.channel.delta(sequence.id, text)
+
+    def _show_scored(self, sequence: Sequence, text: str, *, is_last: bool = False) -> None:
+        scores = sequence.scores.release(len(text), is_last=is_last)
+        if text or scores:
+            self.channel.scored_delta(sequence.id, text, scores)
+
     def _finish(self, sequence: Sequence, reason: str) -> None:
-        if rest := sequence.text.flush():
+        rest = sequence.text.flush()
+        if sequence.scores is not None:
+            self._show_scored(sequence, rest, is_last=True)
+        elif rest:
             self.channel.delta(sequence.id, rest)
         now = time.monotonic()
         prompt_ms = 1e3 * (sequence.first_token - sequence.first_step)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from offgrid.types import Sampling
 from offgrid.worker.scheduler import Chunk
+from offgrid.worker.scores import Score
 
 EOS = 256  # tokens 0…255 are bytes
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  "
@@ -84,7 +85,7 @@ class FakeModel:
     def is_eog(self, token: int) -> bool:
         return token == EOS
 
-    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int) -> FakeSampler:
+    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int, grammar: str = "") -> FakeSampler:
         self.samplers.append(FakeSampler(sampling))
         return self.samplers[-1]
 
@@ -113,13 +114,15 @@ class FakeModel:
         assert self.n_used <= self.n_ctx, f"{self.n_used} cells of {self.n_ctx}"
         return rows
 
-    def is_finite(self, row: int) -> bool:
-        return True
-
     def sample(self, sampler: FakeSampler, row: int) -> int:
         assert not sampler.is_closed, "a closed sampler was asked"
         tokens = self._rows[row]  # KeyError: a row without logits, which would abort llama.cpp
         return self.next_token(tokens, sampler.draw())
+
+    def score(self, row: int, token: int, n_top: int) -> Score:
+        """The likelihood stands for the row's own text, so that a score of another row shows."""
+        logprob = -float(zlib.crc32(bytes(t % 256 for t in self._rows[row])) % 1000)
+        return Score(logprob, ((self.piece(token), logprob),) * n_top)
 
     # --- memory ---
 

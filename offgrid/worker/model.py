@@ -7,6 +7,7 @@ a token id, sequence id or row out of range would end the process.
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,11 +15,13 @@ from offgrid.types import Sampling
 from offgrid.worker import library
 from offgrid.worker.kv_cache import Bytes
 from offgrid.worker.library import L
-from offgrid.worker.sampling import REPEAT_WINDOW, Sampler
+from offgrid.worker.sampling import Candidates, Sampler
 from offgrid.worker.scheduler import Chunk
+from offgrid.worker.scores import Score, log_probabilities
 
 KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+CONTROL_ATTRIBUTES = 1 | 8  # of llama_token_attr: unknown, control
 ABORTED = 2  # llama_decode's answer when the abort callback said stop
 
 
@@ -148,6 +151,20 @@ class Model:
             piece = self._pieces[token] = self._token_bytes(token, special=False)
         return piece
 
+    def shown_piece(self, token: int) -> bytes:
+        """The same for lists of tokens: control tokens by their names."""
+        return self.piece(token) or self._token_bytes(token, special=True)
+
+    @cached_property
+    def control_tokens(self) -> dict[int, str]:
+        """The tokens that print nothing, by name; 0.4 µs for each token of the vocabulary, once."""
+        tokens = range(self.n_vocab)
+        return {t: self.token_text(t) for t in tokens if L.llama_vocab_get_attr(self.vocab, t) & CONTROL_ATTRIBUTES}
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        return Candidates(self.n_vocab)
+
     def token_text(self, token: int) -> str:
         """How the vocabulary spells a token, control tokens included; "" for the id -1, which means there is none."""
         return self._token_bytes(token, special=True).decode("utf-8", "replace") if 0 <= token < self.n_vocab else ""
@@ -165,14 +182,9 @@ class Model:
 
     # --- computing ---
 
-    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int) -> Sampler:
-        return Sampler(
-            sampling,
-            n_vocab=self.n_vocab,
-            eog_tokens=self.eog_tokens,
-            prompt_tail=prompt[-REPEAT_WINDOW:],
-            n_max=n_max,
-        )
+    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int, grammar: str = "") -> Sampler:
+        """Thread safe. Raises Refused: the grammar or a bias is not one for this model."""
+        return Sampler(sampling, self, prompt, n_max, grammar)
 
     def decode(self, chunks: list[Chunk]) -> list[int] | None:
         """Compute all chunks in one step.
@@ -192,13 +204,15 @@ class Model:
             raise DecodeFailed(f"llama_decode answered {result} to a step of {batch.n_tokens} tokens")
         return rows
 
-    def is_finite(self, row: int) -> bool:
-        """False when the logits of a row are not numbers, as damaged weights make them."""
-        logits = np.ctypeslib.as_array(L.llama_get_logits_ith(self.ctx, row), (self.n_vocab,))
-        return not np.isnan(logits).any()  # all of them: one damaged row of the output weights is one bad number
-
     def sample(self, sampler: Sampler, row: int) -> int:
+        """Raises Refused."""
         return sampler.sample(self.ctx, row)
+
+    def score(self, row: int, token: int, n_top: int) -> Score:
+        """How likely the model held `token`, and the `n_top` likeliest ones, before sampling changed anything."""
+        logits = np.ctypeslib.as_array(L.llama_get_logits_ith(self.ctx, row), (self.n_vocab,))
+        logprob, top = log_probabilities(logits, token, n_top)
+        return Score(logprob, tuple((self.shown_piece(t), p) for t, p in top))
 
     # --- memory: called through `kv_cache.KvCache`, which keeps the books ---
 

@@ -63,6 +63,7 @@ class PrefixCache:
         self.n_warm_bytes = 0
         self._is_whole = kv.device.is_whole
         self._is_windowed = kv.device.n_window > 0
+        self._whole: list[Sequence] = []  # running ones that are not in the tree, as their memory cannot be cut
         self._tree = PrefixTree()
         self._prefixes: list[Prefix] = []  # least recently used first
         self._n_users: Counter[State] = Counter()  # prefixes that need a state, directly or for another one
@@ -88,9 +89,13 @@ class PrefixCache:
                 source, n = holder, n_available
             if isinstance(holder, Sequence) and n_common > max(holder.n_computed, n_wait):
                 wait_for, n_wait = holder, n_common  # it is computing just that
+        for running in self._whole:
+            if running.stops and running.tokens[: running.stops[-1]] == tokens[:-1]:
+                wait_for, n_wait = running, len(tokens) - 1  # its state will be saved just there
         if source is None:
             n = 0
-        if n_wait - n < MIN_WORTH:
+        is_twin = n_wait == len(tokens) - 1  # a choice of the same request, most likely: what is read once serves all
+        if n_wait - n < (1 if is_twin else MIN_WORTH):
             wait_for = None
         return Match(source, n, wait_for)
 
@@ -113,6 +118,7 @@ class PrefixCache:
                 sequence.n_cached = match.n
         if self._is_whole:
             sequence.stops = self._stops(sequence)
+            self._whole.append(sequence)
         else:
             self._tree.add(list(sequence.tokens), sequence)
 
@@ -152,6 +158,7 @@ class PrefixCache:
             self._tree.remove(sequence)
         tokens = sequence.tokens[: sequence.n_computed]
         if self._is_whole:
+            self._whole.remove(sequence)
             self._save_beginning(sequence, len(tokens), is_trunk=False)
         elif len(tokens) >= MIN_SHARED:
             if n := self._trunk_length(sequence):

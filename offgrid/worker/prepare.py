@@ -4,21 +4,17 @@ Runs on the worker's main thread, beside the model's thread, so that a long prom
 """
 
 import time
+from functools import cached_property
 
 from offgrid.types import Sampling
+from offgrid.worker.control import ControlTokens
 from offgrid.worker.draft import Drafter
 from offgrid.worker.model import Model
+from offgrid.worker.refused import Refused
+from offgrid.worker.scores import ScoredText
 from offgrid.worker.sequence import Sequence
 from offgrid.worker.template import ChatTemplate, TemplateRefused
 from offgrid.worker.text import TextAssembler
-
-
-class Refused(Exception):
-    """The request cannot become a sequence; `error` is what the router is told."""
-
-    def __init__(self, **error):
-        super().__init__(error["kind"])
-        self.error = error
 
 
 class Preparer:
@@ -46,8 +42,10 @@ class Preparer:
             tokens=tokens,
             n_prompt=len(tokens),
             n_limit=n_limit,
-            sampler=self.model.sampler(sampling, tokens, n_limit - len(tokens)),
+            sampler=self.model.sampler(sampling, tokens, n_limit - len(tokens), request["grammar"]),
             text=TextAssembler(tuple(request["stop"])),
+            scores=None if request["logprobs"] is None else ScoredText(request["logprobs"]),
+            time_limit_s=request["time_limit_s"],
             client=request["client"],
             drafter=Drafter(tokens) if self._can_draft else None,
             arrived=time.monotonic(),
@@ -56,13 +54,20 @@ class Preparer:
     def _tokens(self, request: dict) -> list[int]:
         if request["messages"] is None:
             return self.model.tokenize(request["prompt"], add_special=True, parse_special=True)
+        messages, mark = self.control_tokens.marked(request["messages"])
         try:
-            prompt = self.template.render(request["messages"])
+            prompt = self.template.render(messages)
         except TemplateRefused as refusal:
             raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
         # Most templates write BOS themselves; the tokenizer must not add a second one.
         has_bos = bool(self._bos) and prompt.startswith(self._bos)
+        if mark:
+            return self.control_tokens.tokenize(prompt, mark, add_special=not has_bos)
         return self.model.tokenize(prompt, add_special=not has_bos, parse_special=True)
+
+    @cached_property
+    def control_tokens(self) -> ControlTokens:
+        return ControlTokens(self.model)
 
 
 def _param(request: dict) -> str:

@@ -1,89 +1,119 @@
-"""How the next token is chosen: one C sampler chain per sequence, built once, in llama.cpp's own order.
+"""How the next token is chosen: one C sampler chain per sequence, built once, and beside it perhaps a grammar.
 
-Costs per token at a vocabulary of 49,152: the usual chain 66 µs, because top_k comes before what must sort; with
-top_k off it is 0.4 to 2.6 ms, which is the price the caller asked for. Greedy without penalties needs no chain.
+Greedy without extras needs no chain. With a grammar the token is chosen first, as if there were none, and the grammar
+is asked about that one alone; only when it refuses are others asked about, the likeliest first, and a token is chosen
+again without those that were refused. So the grammar is told exactly the tokens of the text, each right after it was
+asked, and a token that fits costs some 60 µs more than a free one.
 """
 
 import ctypes
-import random
 
 import numpy as np
 
 from offgrid.types import Sampling
+from offgrid.worker import chain
+from offgrid.worker.grammar import CANDIDATE, REFUSED, Grammar, candidates
 from offgrid.worker.library import L
+from offgrid.worker.refused import Refused
 
-REPEAT_WINDOW = 64  # tokens that repeat_penalty looks back on, as llama.cpp and Ollama have it
-MIN_KEEP = 1
-NEGATIVE_INFINITY = float("-inf")
+# How many tokens the grammar is asked about after a refusal, before the whole vocabulary; and how likely those of them
+# that it allows must be, compared with them and all that were not asked about, for the choice to be among them.
+SHORTLISTS = (256, 4096)
+ENOUGH = 0.9
 
 
 class Sampler:
     """The sampler of one sequence. `close()` it once; both calls belong to the thread that owns the model."""
 
-    def __init__(self, sampling: Sampling, *, n_vocab: int, eog_tokens: list[int], prompt_tail: list[int], n_max: int):
-        """`prompt_tail`: the last REPEAT_WINDOW tokens of the prompt; `n_max`: the most tokens it may generate."""
-        stages = [
-            *_bias_stages(sampling, n_vocab, eog_tokens),
-            *_penalty_stages(sampling, n_vocab, prompt_tail, n_max),
-        ]
-        self._n_vocab = n_vocab
+    def __init__(self, sampling: Sampling, model, prompt: list[int], n_max: int, grammar: str = ""):
+        """`n_max`: the most tokens it may generate; `grammar`: GBNF, "" for none. Raises Refused."""
+        self._n_vocab = model.n_vocab
+        self._eog_tokens = model.eog_tokens
+        biases = chain.token_biases(sampling, model)
+        self._grammar = Grammar(grammar, model) if grammar else None
         self._chain = None
-        if sampling.temperature > 0:
-            stages += _chance_stages(sampling)
-        elif stages:
-            stages.append(L.llama_sampler_init_greedy())
-        if stages:
+        if stages := chain.stages(sampling, model, prompt, n_max, biases):
             self._chain = L.llama_sampler_chain_init(L.llama_sampler_chain_default_params())
             for stage in stages:
                 L.llama_sampler_chain_add(self._chain, stage)  # the chain owns its stages
+        if self._grammar is not None:
+            banned = {token for token, bias in biases.items() if bias == REFUSED}
+            self._never = np.array(sorted(banned | self._grammar.silent), np.int64)
+            self._candidates = model.candidates
 
     def sample(self, ctx, row: int) -> int:
-        """The token chosen from the logits of batch row `row`, which must have been flagged."""
+        """The token chosen from the logits of batch row `row`, which must have been flagged. Raises Refused."""
+        logits = np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, row), (self._n_vocab,))
+        likeliest = int(logits.argmax())  # the first NaN, if there is one
+        # Each time, and not only at a text's begin: one damaged row of the embeddings shows when its token comes.
+        if not -np.inf < logits[likeliest] < np.inf:
+            message = "The model computes numbers that are not numbers (NaN): its file is damaged. Copy it again."
+            raise Refused(kind="internal", message=message)
+        if self._grammar is not None:
+            return self._sample_allowed(logits)
         if self._chain is not None:
             return L.llama_sampler_sample(self._chain, ctx, row)  # this also tells the chain which token it was
-        logits = np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, row), (self._n_vocab,))
-        return int(logits.argmax())
+        return likeliest
+
+    def _sample_allowed(self, logits: np.ndarray) -> int:
+        token = self._choose(logits)
+        if not self._grammar.allows(token):
+            token = self._choose_again(logits.copy())
+        if token not in self._eog_tokens:
+            self._grammar.accept(token)
+        if self._chain is not None:
+            L.llama_sampler_accept(self._chain, token)
+        return token
+
+    def _choose_again(self, logits: np.ndarray) -> int:
+        """A token that the grammar allows, of logits that are free to be written on. Raises Refused: there is none."""
+        logits[self._never] = REFUSED
+        for n in (*SHORTLISTS, self._n_vocab):
+            likely = np.argpartition(logits, -n)[-n:] if n < self._n_vocab else np.arange(self._n_vocab)
+            refused = self._grammar.refused(likely)
+            logits[likely[refused]] = REFUSED
+            allowed = likely[~refused & (logits[likely] > REFUSED)]
+            if _share(logits, allowed) >= ENOUGH:
+                only_allowed = np.full_like(logits, REFUSED)
+                only_allowed[allowed] = logits[allowed]
+                token = self._choose(only_allowed)
+                return token if self._grammar.allows(token) else int(only_allowed.argmax())
+        if self._eog_tokens and self._grammar.allows(self._eog_tokens[0]):
+            return self._eog_tokens[0]  # the text is complete; only ignore_eos or a bias spoke against its end
+        message = "The grammar allows nothing more that this model's tokens, without those of logit_bias, can say."
+        raise Refused(kind="bad_request", message=message, param="grammar")
+
+    def _choose(self, logits: np.ndarray) -> int:
+        """The chain's choice; it is not told of it yet."""
+        return int(logits.argmax()) if self._chain is None else self._candidates.choose(self._chain, logits)
 
     def close(self) -> None:
         if self._chain is not None:
             L.llama_sampler_free(self._chain)
             self._chain = None
+        if self._grammar is not None:
+            self._grammar.close()
 
 
-def _bias_stages(sampling: Sampling, n_vocab: int, eog_tokens: list[int]) -> list:
-    if not sampling.ignore_eos or not eog_tokens:
-        return []
-    biases = (L.llama_logit_bias * len(eog_tokens))()
-    for bias, token in zip(biases, eog_tokens, strict=True):
-        bias.token, bias.bias = token, NEGATIVE_INFINITY
-    return [L.llama_sampler_init_logit_bias(n_vocab, len(biases), biases)]
+class Candidates:
+    """The whole vocabulary as a chain takes it: memory that all samplers of a model use in turn."""
+
+    def __init__(self, n_vocab: int):
+        self._ids = np.arange(n_vocab, dtype=np.int32)
+        self._all = np.zeros(n_vocab, CANDIDATE)
+
+    def choose(self, chain, logits: np.ndarray) -> int:
+        """The token that `chain` selects, without telling it."""
+        self._all["id"] = self._ids  # the chain sorts them
+        self._all["logit"] = logits
+        array = candidates(self._all)
+        L.llama_sampler_apply(chain, ctypes.byref(array))
+        return int(array.data[array.selected].id)
 
 
-def _penalty_stages(sampling: Sampling, n_vocab: int, prompt_tail: list[int], n_max: int) -> list:
-    """Two kinds that count different texts: repeat_penalty the latest tokens, OpenAI's all that was generated."""
-    stages = []
-    if sampling.repeat_penalty != 1.0:
-        repeat = L.llama_sampler_init_penalties(n_vocab, REPEAT_WINDOW, sampling.repeat_penalty, 0.0, 0.0)
-        for token in prompt_tail[-REPEAT_WINDOW:]:
-            L.llama_sampler_accept(repeat, token)
-        stages.append(repeat)
-    if sampling.frequency_penalty or sampling.presence_penalty:
-        frequency, presence = sampling.frequency_penalty, sampling.presence_penalty
-        stages.append(L.llama_sampler_init_penalties(n_vocab, n_max, 1.0, frequency, presence))
-    return stages
-
-
-def _chance_stages(sampling: Sampling) -> list:
-    stages = []
-    if sampling.top_k > 0:
-        stages.append(L.llama_sampler_init_top_k(sampling.top_k))
-    if sampling.top_p < 1:
-        stages.append(L.llama_sampler_init_top_p(sampling.top_p, MIN_KEEP))
-    if sampling.min_p > 0:
-        stages.append(L.llama_sampler_init_min_p(sampling.min_p, MIN_KEEP))
-    seed = sampling.seed if sampling.seed is not None else random.SystemRandom().getrandbits(32)
-    return [
-        *stages,
-        L.llama_sampler_init_temp(ctypes.c_float(sampling.temperature)),
-        L.llama_sampler_init_dist(seed & 0xFFFFFFFF),
-    ]
+def _share(logits: np.ndarray, tokens: np.ndarray) -> float:
+    """How much of the probability `tokens` have."""
+    if not len(tokens):
+        return 0.0
+    chances = np.exp(logits - logits.max())
+    return float(chances[tokens].sum() / chances.sum())

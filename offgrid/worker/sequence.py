@@ -3,10 +3,12 @@
 Derived state is derived: whether it prefills or decodes follows from `tokens` and `n_computed`.
 """
 
+import time
 from dataclasses import dataclass, field
 
 from offgrid.types import Usage
 from offgrid.worker.draft import Drafter
+from offgrid.worker.scores import ScoredText
 from offgrid.worker.text import TextAssembler
 
 
@@ -18,6 +20,8 @@ class Sequence:
     n_limit: int  # tokens, prompt included, after which it ends with "length"
     sampler: object  # a sampling.Sampler
     text: TextAssembler
+    scores: ScoredText | None = None  # None: nobody asked how likely its tokens are
+    time_limit_s: float | None = None  # from its first token on, after which it ends with "length"
     client: str = ""
     drafter: Drafter | None = None  # None: nothing is drafted for it
     slot: int | None = None  # the sequence id in the KV cache while it runs
@@ -48,6 +52,10 @@ class Sequence:
     def is_decoding(self) -> bool:
         """One new token to compute per step, and the next to sample: the state in which a client sees text flow."""
         return self.n_pending == 1 and self.n_generated > 0
+
+    @property
+    def is_out_of_time(self) -> bool:
+        return self.time_limit_s is not None and time.monotonic() - self.first_token >= self.time_limit_s
 
     @property
     def usage(self) -> Usage:

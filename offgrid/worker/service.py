@@ -23,7 +23,8 @@ from offgrid.worker.model import Model, ModelSettings
 from offgrid.worker.pace import Pace
 from offgrid.worker.prefix_cache import PrefixCache
 from offgrid.worker.prefix_files import PrefixFiles
-from offgrid.worker.prepare import Preparer, Refused
+from offgrid.worker.prepare import Preparer
+from offgrid.worker.refused import Refused
 from offgrid.worker.scheduler import Scheduler
 from offgrid.worker.sequence import Sequence
 from offgrid.worker.speculation import Speculation
