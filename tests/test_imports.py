@@ -21,13 +21,14 @@ BELOW = {
     "web": set(),
     "store": set(),
     "procs": set(),
+    "grammar": set(),
     "engine": {"procs"},
     "images": {"procs"},
-    "worker": {"procs"},
+    "worker": {"procs", "grammar"},
     "carry": {"procs"},
     "rag": {"engine", "store"},
     "agents": {"engine", "rag", "store", "procs"},
-    "api": {"web", "engine", "images", "rag", "agents", "store"},
+    "api": {"web", "grammar", "engine", "images", "rag", "agents", "store"},
 }
 TOP = {"app", "cli", "cli_audit", "cli_users", "logs", "banner", "__main__", "__init__"}  # these may import anything
 HOMES = {

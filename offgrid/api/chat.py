@@ -45,7 +45,6 @@ def _refuse_what_is_not_there(fields: Fields) -> None:
     fields.only("tools", [])
     fields.only("tool_choice", "none", "auto")
     fields.only("functions", [])
-    fields.only("response_format", {"type": "text"})
     fields.only("modalities", ["text"])
     fields.ignore("parallel_tool_calls", *NO_OPS)  # without tools there are no calls to be parallel
     fields.finish()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from offgrid.api.fields import Fields
+from offgrid.api.response_format import read_grammar
 from offgrid.errors import BadRequest
 from offgrid.sections import ModelSettings
 from offgrid.types import SAMPLERS, GenerateRequest, Sampling
@@ -37,6 +38,7 @@ def read_generation(fields: Fields, own: ModelSettings, model_id: str, client: s
         max_tokens=read_max_tokens(fields, "max_completion_tokens", "max_tokens", default=own.max_tokens),
         stop=fields.strings("stop", MAX_STOPS),
         time_limit_s=read_time_limit(fields),
+        grammar=read_grammar(fields),
         sampling=read_sampling(fields, own),
         client=client,
     )
