@@ -184,9 +184,8 @@ def choice(builder: Builder, texts: list[str]) -> Expr:
         if len(group) == 1 or not first:
             options.append(Text(group[0]) if first else seq())
             continue
-        n_common = next(
-            n for n in range(len(group[0]) + 1) if n == len(group[0]) or group[0][n] != group[-1][n : n + 1]
-        )
+        pairs = enumerate(zip(group[0], group[-1], strict=False))  # the first and the last of what is sorted
+        n_common = next((i for i, (a, b) in pairs if a != b), len(group[0]))
         rests = choice(builder, [text[n_common:] for text in group])
         options.append(seq(Text(group[0][:n_common]), builder.rule("choice", rests)))
     return alt(*options)

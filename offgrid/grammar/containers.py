@@ -1,4 +1,7 @@
-"""Objects and lists: which members follow each other, how many there are, and what they are."""
+"""Objects and lists: which members follow each other, how many there are, and what they are.
+
+`compiler` is `schema.py`'s: its `ref` gives the rule for what stands within.
+"""
 
 from offgrid.grammar import regex
 from offgrid.grammar.builder import COLON, Builder, choice, literal
@@ -147,7 +150,7 @@ def _items(compiler, plain: Plain, item: Expr | None, low: int, high: int | None
 
 
 def _set_expr(compiler, plain: Plain, low: int, high: int | None) -> Expr:
-    """A list without repetition: possible where all values are listed, each of which then comes once, in their order."""
+    """A list without repetition: possible where all values are listed; each comes at most once, in their order."""
     plains = compiler.document.expand(plain.items) if plain.items and not plain.prefix else [plain]
     if any(option.values is None for option in plains):
         message = "lists without repetition can be held to only where items is an enum; leave uniqueItems out"

@@ -217,9 +217,7 @@ class _Reader:
             raise self._wrong("a closing } is missing", start)
         self._at += 1
         if high is not None and (high < low or high == 0):
-            raise self._wrong(
-                f"{{{low},{high}}} must have at least 1 as its end, and not less than its beginning", start
-            )
+            raise self._wrong(f"the end of {{{low},{high}}} must be at least 1, and not before its beginning", start)
         return low, high
 
     def _number(self) -> int:

@@ -20,29 +20,10 @@ HONOURED = {
 }
 TYPE_OF = {word: type_ for type_, words in HONOURED.items() for word in words if type_ != "any"}
 
-ANNOTATIONS = frozenset(
-    [
-        "$schema",
-        "$id",
-        "$comment",
-        "$anchor",
-        "$defs",
-        "definitions",
-        "title",
-        "description",
-        "default",
-        "example",
-        "examples",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-        "discriminator",
-        "externalDocs",
-        "xml",
-        "contentEncoding",
-        "contentMediaType",
-        "contentSchema",
-    ]
+ANNOTATIONS = (
+    *("$schema", "$id", "$comment", "$anchor", "$defs", "definitions"),
+    *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly"),
+    *("discriminator", "externalDocs", "xml", "contentEncoding", "contentMediaType", "contentSchema"),
 )  # and every word that begins with "x-"
 
 REFUSED = {

@@ -24,7 +24,7 @@ MAX_SCHEMA_BYTES = 128 * 1024
 
 
 def schema_grammar(schema: object, path: str) -> str:
-    """The GBNF of a JSON Schema; `path` is its name in messages. Raises BadRequest with the place at fault as `param`."""
+    """The GBNF of a JSON Schema; `path` is its name in messages. Raises BadRequest; `param` is the place at fault."""
     try:
         size = len(json.dumps(schema, ensure_ascii=False, allow_nan=False).encode())
     except UnicodeEncodeError:
@@ -59,7 +59,7 @@ class _Compiler:
         return self.builder.text()
 
     def ref(self, parts: All, hint: str) -> Expr:
-        """The rule for values of which all parts hold. It is made later, not here: schemas may nest and recur freely."""
+        """The rule for values of which all parts hold. It is made later, as schemas may nest deep and recur."""
         targets = {target.path: target for target in map(self.document.target, parts) if target.value is not True}
         if not targets:
             return self.builder.value()

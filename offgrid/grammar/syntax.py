@@ -124,7 +124,8 @@ def _count(low: int, high: int | None) -> str:
     usual = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((low, high))
     if usual:
         return usual
-    return "{%d}" % low if low == high else "{%d,%s}" % (low, "" if high is None else high)
+    most = "" if high is None else high
+    return f"{{{low}}}" if low == high else f"{{{low},{most}}}"
 
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
