@@ -35,7 +35,6 @@ BAD_CHATS = [
     ("top_logprobs", 2),
     ("logit_bias", {"the": 1}),
     ("tools", [{"type": "function", "function": {"name": "f"}}]),
-    ("response_format", {"type": "json_object"}),
 ]
 
 
@@ -64,6 +63,24 @@ def test_a_bad_field_is_a_bad_request_that_names_it(sdk, name, value):
 def test_a_bad_message_is_named_with_its_place(sdk, messages, param):
     with pytest.raises(openai.BadRequestError) as caught:
         sdk.chat.completions.create(model=CHAT, messages=messages)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        ({"type": "yaml"}, "response_format.type"),
+        ({"type": "json_schema"}, "response_format.json_schema.schema"),
+        (
+            {"type": "json_schema", "json_schema": {"name": "x", "schema": {"properties": {"a": {"not": {}}}}}},
+            "response_format.json_schema.schema.properties.a.not",
+        ),
+    ],
+)
+@pytest.mark.parametrize("call", [chat, complete])
+def test_a_form_that_cannot_be_held_to_is_refused_with_its_place(sdk, call, form, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        call(sdk, extra_body={"response_format": form})
     assert caught.value.param == param
 
 

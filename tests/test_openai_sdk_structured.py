@@ -1,0 +1,92 @@
+"""The openai package asks the starter model for answers of a form: whole, streamed, parsed, as text and as a chat."""
+
+import enum
+import json
+from typing import Annotated, Literal
+
+import jsonschema
+import pydantic
+import pytest
+from generated_schemas import made
+from openai_calls import chat, complete
+from running import CHAT
+from test_grammar_properties import grammar_of
+
+pytestmark = pytest.mark.model
+
+ASK = "Make up a person and describe them as JSON."
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    QUOTED = 'the "blue"\none'
+
+
+class Pet(pydantic.BaseModel):
+    kind: Literal["cat", "dog"]
+    colour: Colour
+    age: Annotated[int, pydantic.Field(ge=0, le=30)] | None
+
+
+class Person(pydantic.BaseModel):
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=20)]
+    height_m: Annotated[float, pydantic.Field(gt=0.5, lt=2.5)]
+    pets: Annotated[list[Pet], pydantic.Field(max_length=2)]
+    friend: "Person | None" = None
+
+
+def form(schema: dict) -> dict:
+    return {"type": "json_schema", "json_schema": {"name": "made", "strict": True, "schema": schema}}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_parse_gives_an_object_of_the_asked_class(sdk, seed):
+    messages = [{"role": "user", "content": ASK}]
+    answer = sdk.chat.completions.parse(
+        model=CHAT, messages=messages, response_format=Person, temperature=1.5, seed=seed, max_tokens=900
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    assert isinstance(answer.choices[0].message.parsed, Person)
+
+
+def test_a_streamed_answer_of_a_form_is_whole_at_its_end(sdk):
+    chunks = chat(sdk, ASK, response_format=form(Pet.model_json_schema()), stream=True, max_tokens=300, temperature=1)
+    text, reason = "", None
+    for chunk in chunks:
+        text += chunk.choices[0].delta.content or ""
+        reason = chunk.choices[0].finish_reason or reason
+    assert reason == "stop"
+    Pet.model_validate_json(text)
+
+
+def test_any_json_object(sdk):
+    answer = chat(sdk, ASK, response_format={"type": "json_object"}, max_tokens=400, temperature=0.5, seed=5)
+    assert answer.choices[0].message.content.startswith("{")
+    if answer.choices[0].finish_reason == "stop":
+        assert isinstance(json.loads(answer.choices[0].message.content), dict)
+
+
+def test_a_grammar_decides_about_a_text(sdk):
+    answer = complete(sdk, "Is the sky blue?", extra_body={"grammar": 'root ::= "yes" | "no"'})
+    assert answer.choices[0].text in ("yes", "no")
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_a_completion_takes_a_response_format(sdk):
+    answer = complete(
+        sdk, "A number: ", extra_body={"response_format": form({"type": "integer", "minimum": 10, "maximum": 12})}
+    )
+    assert answer.choices[0].text in ("10", "11", "12")
+
+
+def test_finished_answers_to_made_schemas_validate(sdk):
+    n_finished = 0
+    for seed in range(300, 330):
+        schema, _ = made(seed)
+        if grammar_of(schema) is None:
+            continue
+        answer = chat(sdk, "Say something.", response_format=form(schema), max_tokens=200, temperature=1, seed=seed)
+        if answer.choices[0].finish_reason == "stop":
+            jsonschema.validate(json.loads(answer.choices[0].message.content), schema)
+            n_finished += 1
+    assert n_finished >= 10
