@@ -10,6 +10,7 @@ from offgrid.api.response_format import read_grammar
 from offgrid.errors import BadRequest
 
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+AT = "response_format.json_schema"
 
 
 @pytest.mark.parametrize(
@@ -51,9 +52,9 @@ def test_a_grammar_is_taken_as_it_is():
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "text", "schema": {}}}, "response_format.schema"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}}, "response_format.json_schema.schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "x": 1}}}, "response_format.json_schema.x"),
+        ({"response_format": {"type": "json_schema"}}, AT + ".schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}}, AT + ".schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "x": 1}}}, AT + ".x"),
         ({"response_format": {"type": "json_object", "schema": {"not": {}}}}, "response_format.schema.not"),
         ({"grammar": "root = x"}, "grammar"),
         ({"grammar": 5}, "grammar"),
