@@ -12,6 +12,8 @@ from test_grammar_properties import BATCHES, grammar_of, written
 
 from offgrid.grammar.schema import object_grammar, schema_grammar
 
+pytestmark = pytest.mark.model  # hundreds of schemas: many seconds
+
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):

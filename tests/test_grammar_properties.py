@@ -11,6 +11,8 @@ from offgrid.errors import BadRequest
 from offgrid.grammar.gbnf import check_grammar
 from offgrid.grammar.schema import object_grammar, schema_grammar
 
+pytestmark = pytest.mark.model  # hundreds of schemas: many seconds
+
 N_SCHEMAS = 300
 N_TEXTS = 5
 BATCHES = range(0, N_SCHEMAS, 50)
