@@ -32,7 +32,7 @@ class Person(pydantic.BaseModel):
     name: Annotated[str, pydantic.Field(min_length=1, max_length=20)]
     height_m: Annotated[float, pydantic.Field(gt=0.5, lt=2.5)]
     pets: Annotated[list[Pet], pydantic.Field(max_length=2)]
-    friend: "Person | None" = None
+    friend: Pet | None = None
 
 
 def form(schema: dict) -> dict:
