@@ -14,7 +14,7 @@ from offgrid.grammar.schema import object_grammar, schema_grammar
 pytestmark = pytest.mark.model  # hundreds of schemas: many seconds
 
 N_SCHEMAS = 300
-N_TEXTS = 5
+N_TEXTS = 3
 BATCHES = range(0, N_SCHEMAS, 50)
 
 

@@ -132,7 +132,8 @@ class Builder:
             raise BadRequest(f"{self._path}: no JSON value fits: {reason}.", param=self._path)
         for name in list(self.rules):
             self.rules[name] = self._lowered(self.rules[name])
-        check(self.rules, lambda message, _: BadRequest(f"{self._path}: {message}.", param=self._path))
+        hint = "Fewer optional properties or alternatives would do"
+        check(self.rules, lambda message, _: BadRequest(f"{self._path}: {message}. {hint}.", param=self._path))
         text = to_text(self.rules)
         if len(text.encode()) > MAX_BYTES:
             message = f"{self._path} makes a grammar of more than {MAX_BYTES} bytes ({len(text.encode())}). Shorten it."

@@ -79,7 +79,10 @@ def selection(
     """
     most = low if high is None else high  # counted up to here; without `high` that is enough
     if (len(members) + 1) * (most + 1) > MAX_STATES and members:
-        raise refuse(path, f"members times the number of them may be {MAX_STATES} at most; give no maximum")
+        raise refuse(
+            path,
+            f"properties times how many are counted come to more than {MAX_STATES}; list fewer, or give no maximum",
+        )
     comma = builder.comma()
     states: dict[tuple[int, int], Expr] = {}
     for i in range(len(members), -1, -1):

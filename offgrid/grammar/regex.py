@@ -13,6 +13,7 @@ from offgrid.grammar.syntax import EMPTY, Alt, Chars, Expr, Ranges, Repeat, alt,
 
 MAX_REPEATS = 10_000
 MAX_NESTING = 32
+MAX_CHARACTERS = 4000  # in the pattern itself
 
 _BEYOND_ASCII: Ranges = without(EVERY, ASCII)
 _DIGIT: Ranges = ((48, 57),)
@@ -51,6 +52,8 @@ ANY_TEXT = Repeat(Chars(others(_LINE_ENDS)), 0, None)
 
 def read(pattern: str) -> Expr:
     """The texts that a pattern is found in. Raises PatternError."""
+    if len(pattern) > MAX_CHARACTERS:
+        raise PatternError(f"it has more than {MAX_CHARACTERS} characters")
     return _Reader(pattern).read()
 
 

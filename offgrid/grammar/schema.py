@@ -72,7 +72,10 @@ class _Compiler:
     def _body(self, parts: All) -> Expr:
         if len(parts) == 1 and (options := self.document.alternatives(parts[0])):
             return alt(*(self.ref((option,), "option") for option in options))
-        return alt(*(self._plain(plain) for plain in self.document.expand(parts)))
+        plains = self.document.expand(parts)
+        if not plains:
+            return self.builder.never(f"{parts[0].path} allows none")
+        return alt(*map(self._plain, plains))
 
     def _plain(self, plain: Plain) -> Expr:
         if plain.values is not None:

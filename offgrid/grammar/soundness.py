@@ -98,15 +98,18 @@ def _can_end(expr: Expr, ends: set[str]) -> bool:
 
 
 def _grow(rules: Rules, holds: Callable[[Expr, set[str]], bool]) -> set[str]:
-    """The names of which something holds because of what it holds for below, found from the last rule to the first."""
+    """The names of which something holds because of what it holds for in the rules they name."""
+    users: dict[str, list[str]] = {name: [] for name in rules}
+    for name, rule in rules.items():
+        for used in {expr.name for expr in walk(rule) if isinstance(expr, Ref)}:
+            users[used].append(name)
     found: set[str] = set()
-    left, n_before = list(reversed(rules)), -1
-    while len(left) != n_before:
-        n_before = len(left)
-        for name in left:
-            if holds(rules[name], found):
-                found.add(name)
-        left = [name for name in left if name not in found]
+    todo = list(rules)
+    while todo:
+        name = todo.pop()
+        if name not in found and holds(rules[name], found):
+            found.add(name)
+            todo += users[name]
     return found
 
 
