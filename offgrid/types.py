@@ -105,6 +105,30 @@ class EmbedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenizeRequest:
+    text: str
+    add_special: bool = False  # BOS and the like, as the model's vocabulary wants them
+    parse_special: bool = True  # control tokens that the text spells become themselves
+    with_pieces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DetokenizeRequest:
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderRequest:
+    """The prompt that a chat model would be given for `messages`, as text."""
+
+    messages: list[dict]
+
+
+# What a model is asked; None: only to be loaded.
+Asked = GenerateRequest | EmbedRequest | TokenizeRequest | DetokenizeRequest | RenderRequest | None
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """The model has begun with a request: what it takes in is known now, also if nobody waits for its end."""
 
@@ -176,7 +200,23 @@ class Loaded:
     n_ctx: int  # tokens
 
 
-Event = Begun | Delta | Finish | Vectors | Loaded | ApiError
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The end of a TokenizeRequest. `pieces`: what each token that occurs stands for; empty unless asked for."""
+
+    ids: tuple[int, ...]
+    pieces: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The end of a DetokenizeRequest or a RenderRequest."""
+
+    text: str
+
+
+End = Finish | Vectors | Loaded | Tokens | Text
+Event = Begun | Delta | End | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,
-# is a Finish, Vectors, Loaded or ApiError: exactly one terminal event for every accepted request.
+# is an End or an ApiError: exactly one terminal event for every accepted request.
 Sink = Callable[[Event], None]

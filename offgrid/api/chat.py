@@ -20,7 +20,7 @@ def create_chat_completion(request: Request, app) -> Response | None:
     request.tally.service = "chat"
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
-    messages = _with_system_prompt(read_messages(fields), own.system_prompt)
+    messages = with_system_prompt(read_messages(fields), own.system_prompt)
     logprobs = read_chat_logprobs(fields)
     generation = read_generation(fields, own, model.id, request.who.client)
     asked = replace(generation, messages=messages, logprobs=logprobs)
@@ -96,7 +96,8 @@ def _part(fields: Fields, part: object, i: int) -> str:
     raise fields.refuse(f"content[{i}]", 'a part {"type": "text", "text": …}: this model reads text only', kind)
 
 
-def _with_system_prompt(messages: list[dict], system_prompt: str | None) -> list[dict]:
+def with_system_prompt(messages: list[dict], system_prompt: str | None) -> list[dict]:
+    """The messages, and before them the model's own system prompt when they bring none."""
     if not system_prompt or any(m["role"] == "system" for m in messages):
         return messages
     return [{"role": "system", "content": system_prompt}, *messages]

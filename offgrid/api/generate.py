@@ -10,19 +10,7 @@ from collections.abc import Callable
 from offgrid.api.wire import Format, StreamEncoder, total_usage, whole_answer
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError
-from offgrid.types import (
-    Begun,
-    Delta,
-    EmbedRequest,
-    Event,
-    Finish,
-    GenerateRequest,
-    Loaded,
-    Sink,
-    Tally,
-    Usage,
-    Vectors,
-)
+from offgrid.types import Asked, Begun, Delta, End, Event, Finish, GenerateRequest, Sink, Tally, Usage, Vectors
 from offgrid.web import sse
 from offgrid.web.message import Request, Response
 from offgrid.web.stream import StreamWriter, Wakeup
@@ -34,7 +22,7 @@ class Answer:
     def __init__(self, wakeup: Wakeup, n: int, n_choices: int = 1):
         """`n` generations, `n_choices` for each prompt."""
         self.error: ApiError | None = None
-        self.ends: list[Finish | Vectors | Loaded | None] = [None] * n
+        self.ends: list[End | None] = [None] * n
         self.begun = [Begun(0)] * n
         self.n_deltas = [0] * n
         self.first_delta_at: float | None = None  # time.perf_counter
@@ -49,7 +37,7 @@ class Answer:
     def on_delta(self, index: int, delta: Delta) -> None:
         """New text of a choice."""
 
-    def on_finish(self, index: int, end: Finish | Vectors | Loaded, *, is_last: bool) -> None:
+    def on_finish(self, index: int, end: End, *, is_last: bool) -> None:
         """A choice is complete."""
 
     def _take(self, index: int, event: Event) -> None:
@@ -142,10 +130,8 @@ def generate(
     return Response.json(whole_answer(form, model.id, answer.deltas, answer.ends))
 
 
-def ask_once(
-    request: Request, app, model: ModelFile, asked: EmbedRequest | None, keep_alive_s: float | None
-) -> Vectors | Loaded:
-    """The vectors of a request's texts; with None, wait until the model is loaded. Raises ApiError, ClientGone."""
+def ask_once(request: Request, app, model: ModelFile, asked: Asked, keep_alive_s: float | None) -> End:
+    """What comes back of anything but a generation: the `End` that belongs to `asked`. Raises ApiError, ClientGone."""
     with Wakeup() as wakeup:
         answer = Answer(wakeup, 1)
         _run(request, app, model, [asked], answer, wakeup, keep_alive_s)
@@ -181,7 +167,7 @@ def _run(
     request: Request,
     app,
     model: ModelFile,
-    asked: list[GenerateRequest] | list[EmbedRequest | None],
+    asked: list[Asked],
     answer: Answer,
     wakeup: Wakeup,
     keep_alive_s: float | None,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from offgrid.errors import ApiError
-from offgrid.types import EmbedRequest, GenerateRequest, Sink
+from offgrid.types import Asked, Sink
 
 
 class Job:
@@ -17,7 +17,7 @@ class Job:
 
     def __init__(
         self,
-        request: GenerateRequest | EmbedRequest | None,
+        request: Asked,
         sink: Sink,
         keep_alive_s: float | None,
         on_cancel: Callable[[], None],

@@ -31,7 +31,7 @@ from offgrid.engine.worker_client import WorkerClient
 from offgrid.errors import ApiError, InsufficientMemory, Unavailable
 from offgrid.procs.budget import Budget
 from offgrid.sections import EngineSettings
-from offgrid.types import EmbedRequest, GenerateRequest, Sink
+from offgrid.types import Asked, Sink
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Pool:
     def submit(
         self,
         model: ModelFile,
-        request: GenerateRequest | EmbedRequest | None,
+        request: Asked,
         sink: Sink,
         keep_alive_s: float | None = None,
     ) -> Job:

@@ -8,6 +8,7 @@ that was submitted and not cancelled gets exactly one terminal event.
 import itertools
 import logging
 import os
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -22,14 +23,20 @@ from offgrid.procs.child import Child, ChildGone
 from offgrid.procs.command import self_command, self_environment
 from offgrid.procs.frames import BrokenFrame
 from offgrid.types import (
+    Asked,
     Begun,
     Delta,
+    DetokenizeRequest,
     Drafted,
     EmbedRequest,
     Finish,
     GenerateRequest,
     Loaded,
+    RenderRequest,
     Sink,
+    Text,
+    TokenizeRequest,
+    Tokens,
     TokenScore,
     Usage,
     Vectors,
@@ -37,6 +44,14 @@ from offgrid.types import (
 
 log = logging.getLogger(__name__)
 
+# What is asked → the worker's word for it.
+OPS = {
+    GenerateRequest: "generate",
+    EmbedRequest: "embed",
+    TokenizeRequest: "tokenize",
+    DetokenizeRequest: "detokenize",
+    RenderRequest: "render",
+}
 # The worker's error kinds → the error that the client is told.
 ERRORS: dict[str, Callable[[dict], ApiError]] = {
     "bad_request": lambda e: BadRequest(e["message"], param=e["param"]),
@@ -76,7 +91,7 @@ class WorkerClient:
         self.used_at = self._began = time.monotonic()  # when its last request came or ended
         self.loaded_at = 0.0
         self.keep_alive_s = keep_alive_s
-        self.n_answered = 0  # requests that ended as they should
+        self.n_answered = 0  # requests that were computed to their end
         self.failure: ApiError | None = None  # why it ended, unless it was asked to
         self.n_threads = self._max_threads = settings["n_threads"]
         self._max_active = max_active
@@ -121,9 +136,7 @@ class WorkerClient:
         """Seconds since its last request came or ended."""
         return 0.0 if self.n_active else time.monotonic() - self.used_at
 
-    def submit(
-        self, request: GenerateRequest | EmbedRequest | None, sink: Sink, keep_alive_s: float | None
-    ) -> Callable[[], None] | None:
+    def submit(self, request: Asked, sink: Sink, keep_alive_s: float | None) -> Callable[[], None] | None:
         """Hand over a request, or with None wait for the model to be loaded.
 
         Returns what cancels it; None when the process has ended or will now. Raises Unavailable: the queue is full.
@@ -148,8 +161,7 @@ class WorkerClient:
         if became_busy:
             self._on_change()
         if request is not None:
-            kind = "embed" if isinstance(request, EmbedRequest) else "generate"
-            self._tell({"op": kind, "id": id, **asdict(request)})
+            self._tell({"op": OPS[type(request)], "id": id, **asdict(request)})
         elif self.is_ready:
             self._answer_loads()
         return partial(self.cancel, id)
@@ -232,6 +244,10 @@ class WorkerClient:
                     self._close(id, ERRORS[error["kind"]](error))
             case "vectors":
                 self._close(message["id"], Vectors(blob, message["n_dim"], message["n_tokens"]))
+            case "tokens":
+                self._close(message["id"], _tokens(blob, message["pieces"]))
+            case "text":
+                self._close(message["id"], Text(message["text"]))
             case "figures":
                 self._meters.stepped(self.model_id, message["steps"], message["computing_s"])
                 self.figures = message
@@ -273,7 +289,7 @@ class WorkerClient:
             became_idle = sink is not None and not self._sinks
             self.used_at = time.monotonic()
         if sink is not None:
-            self.n_answered += not isinstance(event, ApiError | Loaded)
+            self.n_answered += isinstance(event, Finish | Vectors)
             try:
                 sink(event)
             except Exception:
@@ -312,3 +328,8 @@ def _scores(scores: list) -> tuple[TokenScore, ...]:
         TokenScore(piece.encode("latin-1"), start, logprob, tuple((t.encode("latin-1"), p) for t, p in top))
         for piece, start, logprob, top in scores
     )
+
+
+def _tokens(blob: bytes, pieces: list) -> Tokens:
+    ids = struct.unpack(f"<{len(blob) // 4}i", blob)
+    return Tokens(ids, {token: piece.encode("latin-1") for token, piece in pieces})

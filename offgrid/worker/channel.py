@@ -8,10 +8,13 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
    "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms]…], "e": [[id, error]…]}
   {"op": "figures", "steps": [[sequences, steps]…], "computing_s", …}  how the loop stands (`meter.py`)
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
-Scores are [[piece, start, logprob, [[piece, logprob]…]]…], each piece as the characters that have its bytes' numbers.
+  {"op": "tokens", "id", "pieces": [[token, piece]…]} + blob of int32 tokens
+  {"op": "text", "id", "text"}
+Scores are [[piece, start, logprob, [[piece, logprob]…]]…]; a piece is the characters that have its bytes' numbers.
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
 """
 
+import struct
 import threading
 from typing import BinaryIO
 
@@ -20,7 +23,7 @@ from offgrid.types import Finish, TokenScore
 
 
 class Channel:
-    """Collects the events of a step and sends them as one frame. `send` and `refuse` may be called from any thread."""
+    """Collects the events of a step and sends them as one frame. What says so may be called from any thread."""
 
     def __init__(self, pipe: BinaryIO):
         self._pipe = pipe
@@ -68,10 +71,20 @@ class Channel:
         self.send({"op": "figures", **figures})
 
     def refuse(self, id: int, error: dict) -> None:
-        """End a request that never became a sequence."""
+        """End a request that never became a sequence. Any thread."""
         self.send({"op": "step", "b": [], "d": [], "f": [], "e": [(id, error)]})
 
+    def tokens(self, id: int, tokens: list[int], pieces: dict[int, bytes]) -> None:
+        """Any thread. The tokens go as bytes: of a long text their JSON would hold up the model's thread."""
+        blob = struct.pack(f"<{len(tokens)}i", *tokens)
+        self.send({"op": "tokens", "id": id, "pieces": [(t, _text(piece)) for t, piece in pieces.items()]}, blob)
+
+    def text(self, id: int, text: str) -> None:
+        """Any thread."""
+        self.send({"op": "text", "id": id, "text": text})
+
     def send(self, message: dict, blob: bytes = b"") -> None:
+        """Any thread."""
         frame = frames.encode(message, blob)
         with self._lock:
             self._pipe.write(frame)

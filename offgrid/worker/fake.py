@@ -16,6 +16,7 @@ from offgrid.worker.scheduler import Chunk
 from offgrid.worker.scores import Score
 
 EOS = 256  # tokens 0…255 are bytes
+N_VOCAB = 257
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  "
 SAVED = struct.Struct("<iH?93x")  # position, token, is_full: 100 bytes a token
 
@@ -44,6 +45,8 @@ class FakeSampler:
 
 
 class FakeModel:
+    n_vocab = N_VOCAB
+
     def __init__(
         self,
         *,
@@ -80,7 +83,10 @@ class FakeModel:
         return list(text.encode())
 
     def piece(self, token: int) -> bytes:
-        return bytes([token])
+        return bytes([token]) if token != EOS else b""
+
+    def shown_piece(self, token: int) -> bytes:
+        return self.piece(token) or b"<eos>"
 
     def is_eog(self, token: int) -> bool:
         return token == EOS

@@ -54,16 +54,25 @@ class Preparer:
     def _tokens(self, request: dict) -> list[int]:
         if request["messages"] is None:
             return self.model.tokenize(request["prompt"], add_special=True, parse_special=True)
-        messages, mark = self.control_tokens.marked(request["messages"])
-        try:
-            prompt = self.template.render(messages)
-        except TemplateRefused as refusal:
-            raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
+        prompt, mark = self._rendered(request["messages"])
         # Most templates write BOS themselves; the tokenizer must not add a second one.
         has_bos = bool(self._bos) and prompt.startswith(self._bos)
         if mark:
             return self.control_tokens.tokenize(prompt, mark, add_special=not has_bos)
         return self.model.tokenize(prompt, add_special=not has_bos, parse_special=True)
+
+    def prompt(self, messages: list[dict]) -> str:
+        """The text that a conversation becomes for this model. Raises Refused."""
+        prompt, mark = self._rendered(messages)
+        return prompt.replace(mark, "") if mark else prompt
+
+    def _rendered(self, messages: list[dict]) -> tuple[str, str]:
+        """(prompt, mark), as `ControlTokens.marked` has it. Raises Refused."""
+        messages, mark = self.control_tokens.marked(messages)
+        try:
+            return self.template.render(messages), mark
+        except TemplateRefused as refusal:
+            raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
 
     @cached_property
     def control_tokens(self) -> ControlTokens:

@@ -190,7 +190,8 @@ class Scheduler:
         return [replace(c, draft=draft) if draft else c for c, draft in zip(chunks, drafts, strict=True)]
 
     def figures(self) -> dict:
-        """How it stands, for the router: sequences, cells, bytes."""
+        """How it stands, for the router: sequences, cells, bytes, and the slots that are taken: (slot, id of the
+        request, tokens of its prompt, of these cached, computed tokens, generated tokens, how many may follow)."""
         return {
             "n_running": len(self.running),
             "n_waiting": len(self.waiting),
@@ -198,6 +199,10 @@ class Scheduler:
             "n_used": self.kv.n_used,
             "n_idle": self.cache.n_idle,
             "warm_bytes": self.cache.n_warm_bytes,
+            "slots": [
+                (s.slot, s.id, s.n_prompt, s.n_cached, s.n_computed, s.n_generated, s.n_limit - len(s.tokens))
+                for s in self.running
+            ],
         }
 
     def rest(self) -> None:

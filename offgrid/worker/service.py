@@ -3,7 +3,8 @@
 A service has `loop` (what the model's thread runs), `facts` (for the router, once) and `take(message)`, which the main
 thread calls.
 Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, {"op": "embed", "id", "texts"},
-{"op": "cancel", "id"}, {"op": "threads", "n"}.
+{"op": "tokenize", "id", …TokenizeRequest}, {"op": "detokenize", "id", "tokens"}, {"op": "render", "id", "messages"},
+{"op": "cancel", "id"}, {"op": "threads", "n"}. What is about text alone is answered at once, beside the loop.
 """
 
 import sys
@@ -30,6 +31,7 @@ from offgrid.worker.sequence import Sequence
 from offgrid.worker.speculation import Speculation
 from offgrid.worker.template import ChatTemplate
 from offgrid.worker.text import without_accents
+from offgrid.worker.tokens import pieces_of, text_of
 
 
 def load(message: dict, channel: Channel) -> "Service":
@@ -68,15 +70,28 @@ class Service:
         self.model = model
         self.channel = channel
         self.n_limit = n_limit
-        self.facts = {"n_ctx": model.n_ctx, "n_limit": n_limit}
+        bos, eos = (model.token_text(token_of(model.vocab)) for token_of in (L.llama_vocab_bos, L.llama_vocab_eos))
+        self.facts = {"n_ctx": model.n_ctx, "n_limit": n_limit, "bos_token": bos, "eos_token": eos}
 
     def take(self, message: dict) -> None:
+        try:
+            self._take(message)
+        except Refused as refusal:
+            self.channel.refuse(message["id"], refusal.error)
+
+    def _take(self, message: dict) -> None:
         match message["op"]:
             case self.op:
-                try:
-                    self.submit(self.prepare(message))
-                except Refused as refusal:
-                    self.channel.refuse(message["id"], refusal.error)
+                self.submit(self.prepare(message))
+            case "tokenize":
+                specials = {name: message[name] for name in ("add_special", "parse_special")}
+                tokens = self.tokenize(message["text"], **specials)
+                pieces = pieces_of(self.model, tokens) if message["with_pieces"] else {}
+                self.channel.tokens(message["id"], tokens, pieces)
+            case "detokenize":
+                self.channel.text(message["id"], text_of(self.model, message["tokens"]))
+            case "render":
+                self.channel.text(message["id"], self.render(message["messages"]))
             case "cancel":
                 self.cancel(message["id"])
             case "threads":
@@ -92,6 +107,14 @@ class Service:
         """What the loop is given for a request. Raises Refused."""
         raise NotImplementedError
 
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """The tokens of a text as this kind of model is given it."""
+        return self.model.tokenize(text, add_special=add_special, parse_special=parse_special)
+
+    def render(self, messages: list[dict]) -> str:
+        """The prompt for a conversation. Raises Refused."""
+        raise Refused(kind="bad_request", message="This model has no conversations.", param="model")
+
 
 class ChatService(Service):
     op = "generate"
@@ -99,12 +122,13 @@ class ChatService(Service):
     def __init__(self, model: Model, channel: Channel):
         super().__init__(model, channel, min(model.n_ctx, model.n_ctx_train or model.n_ctx))
         settings = model.settings
-        bos, eos = (model.token_text(token_of(model.vocab)) for token_of in (L.llama_vocab_bos, L.llama_vocab_eos))
+        bos = self.facts["bos_token"]
         in_file = L.llama_model_chat_template(model.model, None)
         template = settings.chat_template or (in_file.decode("utf-8", "replace") if in_file else None)
         # A memory that cannot be cut could not forget what was drafted in vain.
         can_draft = settings.speculation == "auto" and not model.is_whole
-        chat_template = ChatTemplate(template, bos=bos, eos=eos)
+        chat_template = ChatTemplate(template, bos=bos, eos=self.facts["eos_token"])
+        self.facts |= {"chat_template": chat_template.source, "can_draft": can_draft}
         self.preparer = Preparer(model, chat_template, self.n_limit, bos, can_draft=can_draft)
         kv = KvCache(model, settings.n_parallel, model.n_ctx)
         files = _prefix_files(model)
@@ -116,6 +140,9 @@ class ChatService(Service):
 
     def prepare(self, message: dict) -> Sequence:
         return self.preparer.sequence(message)
+
+    def render(self, messages: list[dict]) -> str:
+        return self.preparer.prompt(messages)
 
     def submit(self, work: Sequence) -> None:
         self.intake.submit(work)
@@ -154,10 +181,13 @@ class EmbeddingService(Service):
     def prepare(self, message: dict) -> EmbedJob:
         return EmbedJob(message["id"], [self._tokens(text) for text in message["texts"]])
 
-    def _tokens(self, text: str) -> list[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         if self.model.settings.strip_accents:
             text = without_accents(text)
-        tokens = self.model.tokenize(text, add_special=True, parse_special=False)
+        return super().tokenize(text, add_special=add_special, parse_special=parse_special)
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens = self.tokenize(text, add_special=True, parse_special=False)
         if len(tokens) > self.n_limit:
             raise Refused(kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param="input")
         if not tokens:

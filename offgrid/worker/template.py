@@ -45,7 +45,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 class ChatTemplate:
     def __init__(self, source: str | None, *, bos: str = "", eos: str = ""):
         """`source` None: ChatML. `bos` and `eos` are the texts that the template knows as bos_token and eos_token."""
-        self._source = source or CHATML
+        self.source = source or CHATML
         self._names = {"bos_token": bos, "eos_token": eos}
         self._template = None
 
@@ -55,7 +55,7 @@ class ChatTemplate:
         signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
         try:
             if self._template is None:
-                self._template = _environment().from_string(self._source)
+                self._template = _environment().from_string(self.source)
             return self._template.render(messages=messages, add_generation_prompt=True, **self._names)
         except TemplateRefused:
             raise

@@ -1,0 +1,89 @@
+"""GET /props and /slots: what llama-server's clients ask of a model, with no prompt, no text and no path in it.
+
+Neither loads a model or keeps one loaded.
+"""
+
+from dataclasses import asdict
+
+import offgrid
+from offgrid.api.fields import Fields
+from offgrid.api.models import model_for
+from offgrid.api.sampling import read_sampling
+from offgrid.engine.catalog import ModelFile
+from offgrid.engine.worker_client import WorkerClient
+from offgrid.errors import InsufficientMemory
+from offgrid.sections import ModelSettings
+from offgrid.web.message import Request, Response
+
+
+def get_props(request: Request, app) -> Response:
+    """A chat model and its defaults. What only a loaded model tells is null while it `is_sleeping`."""
+    fields = Fields(request.query)
+    model, own = model_for(app, fields, "chat")
+    fields.finish()
+    worker = next((w for w in app.pool.workers if w.model_id == model.id and w.is_ready), None)
+    facts = worker.facts if worker else {}
+    return Response.json(
+        {
+            "default_generation_settings": {
+                "n_ctx": facts["n_limit"] if worker else _n_ctx(app, model),
+                "params": _default_params(own),
+            },
+            "total_slots": app.config.engine.for_model(model.id).parallel,
+            "model_alias": model.id,
+            "model_path": model.path.name,
+            "chat_template": facts.get("chat_template", own.chat_template),
+            "bos_token": facts.get("bos_token"),
+            "eos_token": facts.get("eos_token"),
+            "modalities": {"vision": False, "audio": False},
+            "endpoint_slots": True,
+            "endpoint_props": False,  # llama-server's word for changing them
+            "endpoint_metrics": True,
+            "build_info": f"offgrid {offgrid.__version__}",
+            "is_sleeping": worker is None,
+        }
+    )
+
+
+def list_slots(request: Request, app) -> Response:
+    """One entry for each slot of each loaded chat model, or of one model; as of at most a second ago."""
+    fields = Fields(request.query)
+    wanted = model_for(app, fields, "chat")[0].id if fields.string("model") else None
+    fields.finish()
+    workers = [w for w in app.pool.workers if w.is_ready and w.settings["kind"] == "chat"]
+    return Response.json([slot for w in workers if wanted in (None, w.model_id) for slot in _slots(w)])
+
+
+def _n_ctx(app, model: ModelFile) -> int | None:
+    """The tokens that one request could have, were the model loaded; None when it does not fit."""
+    try:
+        n_ctx = app.pool.plan(model, app.pool.capacity).n_ctx
+    except InsufficientMemory:
+        return None
+    return min(n_ctx, model.info.n_ctx_train or n_ctx)
+
+
+def _default_params(own: ModelSettings) -> dict:
+    """What a request gets that says nothing: llama-server's names, and its -1 for "no limit" and "random"."""
+    n_predict = -1 if own.max_tokens is None else own.max_tokens
+    params = asdict(read_sampling(Fields({}), own))
+    return params | {"seed": -1, "max_tokens": n_predict, "n_predict": n_predict, "stop": []}
+
+
+def _slots(worker: WorkerClient) -> list[dict]:
+    taken = {slot: rest for slot, *rest in worker.figures.get("slots", [])}
+    shared = {"model": worker.model_id, "n_ctx": worker.facts["n_limit"], "speculative": worker.facts["can_draft"]}
+    return [
+        {"id": i, **shared, "is_processing": i in taken, **(_work(*taken[i]) if i in taken else {"id_task": -1})}
+        for i in range(worker.settings["n_parallel"])
+    ]
+
+
+def _work(id: int, n_prompt: int, n_cached: int, n_computed: int, n_decoded: int, n_remain: int) -> dict:
+    return {
+        "id_task": id,
+        "n_prompt_tokens": n_prompt,
+        "n_prompt_tokens_cache": n_cached,
+        "n_prompt_tokens_processed": min(n_computed, n_prompt),
+        "next_token": [{"has_next_token": n_remain > 0, "n_remain": n_remain, "n_decoded": n_decoded}],
+    }
