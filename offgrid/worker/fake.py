@@ -16,7 +16,6 @@ from offgrid.worker.scheduler import Chunk
 from offgrid.worker.scores import Score
 
 EOS = 256  # tokens 0…255 are bytes
-N_VOCAB = 257
 LETTERS = b"abcdefghijklmnopqrstuvwxyz  "
 SAVED = struct.Struct("<iH?93x")  # position, token, is_full: 100 bytes a token
 
@@ -45,7 +44,7 @@ class FakeSampler:
 
 
 class FakeModel:
-    n_vocab = N_VOCAB
+    n_vocab = EOS + 1
 
     def __init__(
         self,

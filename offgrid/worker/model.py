@@ -1,7 +1,7 @@
 """One loaded GGUF and its context: load, tokenize, decode, forget. All that touches llama.cpp's memory is here.
 
-Everything but `tokenize`, `piece` and `abort` belongs to one thread. Values reach ctypes only after they were checked:
-a token id, sequence id or row out of range would end the process.
+Everything but `tokenize`, `piece`, `shown_piece` and `abort` belongs to one thread. Values reach ctypes only after they
+were checked: a token id, sequence id or row out of range would end the process.
 """
 
 import ctypes
