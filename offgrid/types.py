@@ -83,6 +83,26 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """The tools that an answer may, or must, call."""
+
+    tools: list[dict]  # [{"type": "function", "function": {"name", "description"?, "parameters"?, "strict"?}}, …]
+    is_required: bool = False  # at least one must be called
+    only: str | None = None  # the one that must be called
+    is_parallel: bool = True  # several calls in one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """How a model that thinks before it answers is to do so; without effect for one that does not."""
+
+    is_enabled: bool | None = None  # None: as the model's template has it
+    effort: str | None = None  # for templates that know degrees of it
+    budget: int | None = None  # tokens after which it must come to its answer; None: as many as it likes
+    is_separate: bool = True  # False: it stays in the text, as the model writes it
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """One text to generate. Exactly one of `messages` (put through the model's chat template) and `prompt` is given."""
 
@@ -96,6 +116,9 @@ class GenerateRequest:
     time_limit_s: float | None = None  # from the first token on; then it ends with "length"
     sampling: Sampling = field(default_factory=Sampling)
     client: str = ""  # who asks, for a fair order between people
+    tool_use: ToolUse | None = None  # with messages only
+    thinking: Thinking = Thinking()  # with messages only
+    template_values: dict = field(default_factory=dict)  # further names that the chat template is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +181,34 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """New text of what a model thinks before it answers; no part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegun:
+    """The answer calls a tool. `index` counts the calls of one answer from 0."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """New text of the arguments of the call that was begun last: a piece of a JSON object."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     prompt_tokens: int
     completion_tokens: int = 0
     cached_tokens: int = 0  # of the prompt, taken from the cache instead of being computed
+    thinking_tokens: int = 0  # of the completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +221,7 @@ class Drafted:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The normal end of a generation. `reason` is "stop" or "length"; times are in milliseconds."""
+    """The normal end of a generation. `reason` is "stop", "length" or "tool_calls"; times are in milliseconds."""
 
     reason: str
     usage: Usage
@@ -216,7 +263,7 @@ class Text:
 
 
 End = Finish | Vectors | Loaded | Tokens | Text
-Event = Begun | Delta | End | ApiError
+Event = Begun | Delta | Thought | CallBegun | CallArguments | End | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,
 # is an End or an ApiError: exactly one terminal event for every accepted request.
 Sink = Callable[[Event], None]
