@@ -21,10 +21,26 @@ from offgrid.grammar.strings import FORMATS, QUOTE, bounded, characters
 from offgrid.grammar.syntax import NEVER, Expr, Ref, alt, seq, times
 
 MAX_SCHEMA_BYTES = 128 * 1024
+_OBJECT = {"type": "object"}
 
 
 def schema_grammar(schema: object, path: str) -> str:
     """The GBNF of a JSON Schema; `path` is its name in messages. Raises BadRequest; `param` is the place at fault."""
+    builder = Builder(path)
+    builder.rules["root"] = schema_expr(builder, schema, path)
+    return builder.text()
+
+
+def schema_expr(builder: Builder, schema: object, path: str, *, is_object: bool = False) -> Expr:
+    """The values of a JSON Schema, as a part of the grammar in `builder`; `is_object`: only the objects among them.
+
+    Raises BadRequest; `param` is the place at fault.
+    """
+    _check_size(schema, path)
+    return _Compiler(builder, Located(schema, path)).expr(is_object=is_object)
+
+
+def _check_size(schema: object, path: str) -> None:
     try:
         size = len(json.dumps(schema, ensure_ascii=False, allow_nan=False).encode())
     except UnicodeEncodeError:
@@ -33,7 +49,6 @@ def schema_grammar(schema: object, path: str) -> str:
         raise refuse(path, "it holds NaN or an infinity, or is nested too deep") from None
     if size > MAX_SCHEMA_BYTES:
         raise refuse(path, f"a schema may have {MAX_SCHEMA_BYTES} bytes; this one has {size}")
-    return _Compiler(Located(schema, path)).text()
 
 
 def object_grammar() -> str:
@@ -44,19 +59,21 @@ def object_grammar() -> str:
 
 
 class _Compiler:
-    def __init__(self, root: Located):
-        self.builder = Builder(root.path)
+    def __init__(self, builder: Builder, root: Located):
+        self.builder = builder
         self.document = Document(root)
         self._root = root
         self._made: dict[tuple[str, ...], Ref] = {}
         self._open: list[tuple[Ref, All]] = []
 
-    def text(self) -> str:
-        self.builder.rules["root"] = self.ref((self._root,), "value")
+    def expr(self, *, is_object: bool) -> Expr:
+        is_said = isinstance(self._root.value, dict) and self._root.value.get("type") == "object"
+        parts = (self._root,) if is_said or not is_object else (self._root, Located(_OBJECT, "(an object)"))
+        expr = self.ref(parts, "value")
         while self._open:
             ref, parts = self._open.pop()
             self.builder.rules[ref.name] = self._body(parts)
-        return self.builder.text()
+        return expr
 
     def ref(self, parts: All, hint: str) -> Expr:
         """The rule for values of which all parts hold. It is made later, as schemas may nest deep and recur."""

@@ -1,0 +1,144 @@
+"""The grammar of a dialect's tool calls: the names of the tools and, for each, arguments that its schema allows.
+
+It begins with the first character of a call's trigger, and nothing may follow the last call but the end of the text.
+"""
+
+import json
+import re
+from functools import lru_cache
+
+from offgrid.dialects.syntax import ARGUMENTS, NAME, CallForm, CallSyntax, Dialect, Either, Filler, Piece, Space
+from offgrid.errors import BadRequest
+from offgrid.grammar.builder import Builder
+from offgrid.grammar.schema import schema_expr, schema_grammar
+from offgrid.grammar.syntax import Expr, Text, alt, chars, seq, times
+from offgrid.types import ToolUse
+
+MAX_CALLS = 16  # in one answer
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NO_MEMBERS = {"type": "object", "additionalProperties": False}
+
+
+def calls_grammar(dialect: Dialect, use: ToolUse) -> str:
+    """The GBNF of one or more calls as `dialect` writes them.
+
+    A schema that a grammar cannot hold is refused where the caller demands that it holds (a call is required, or the
+    tool is `strict`); otherwise the arguments of that tool are any JSON object.
+
+    Raises BadRequest; `param` is the place at fault.
+    """
+    tools = tuple(_read(tool, i) for i, tool in enumerate(use.tools) if _is_asked(tool, use))
+    _check_names(use)
+    return _grammar(
+        dialect.calls, tools, must_hold=use.is_required or use.only is not None, is_parallel=use.is_parallel
+    )
+
+
+def _is_asked(tool: dict, use: ToolUse) -> bool:
+    return use.only is None or tool["function"]["name"] == use.only
+
+
+def _check_names(use: ToolUse) -> None:
+    seen = set()
+    for i, tool in enumerate(use.tools):
+        name, path = tool["function"]["name"], f"tools[{i}].function.name"
+        if not _NAME.fullmatch(name):
+            raise BadRequest(f"{path} must be 1 to 64 letters, digits, _ . or -; this is {name!r}.", param=path)
+        if name in seen:
+            raise BadRequest(f"{path}: there is another tool of the name {name}.", param=path)
+        seen.add(name)
+    if use.only is not None and use.only not in seen:
+        message = f"tool_choice names {use.only!r}, and tools has no such tool; there are {', '.join(sorted(seen))}."
+        raise BadRequest(message, param="tool_choice")
+
+
+def _read(tool: dict, i: int) -> tuple[str, str, str, bool]:
+    """(name, parameters as JSON, their path, whether they must hold): what the grammar depends on, and can be a key."""
+    function, path = tool["function"], f"tools[{i}].function.parameters"
+    parameters = function.get("parameters")
+    if parameters is None or _has_no_members(parameters):
+        parameters = _NO_MEMBERS
+    if not isinstance(parameters, dict) or not _may_be_object(parameters.get("type")):
+        raise BadRequest(f'{path} must be the JSON Schema of an object, such as {{"type": "object"}}.', param=path)
+    return function["name"], json.dumps(parameters), path, function.get("strict") is True
+
+
+def _may_be_object(type_: object) -> bool:
+    return type_ is None or type_ == "object" or (isinstance(type_, list) and "object" in type_)
+
+
+def _has_no_members(parameters: object) -> bool:
+    """`properties` that are there and empty: how a tool without arguments is written."""
+    return (
+        isinstance(parameters, dict)
+        and parameters.get("properties") == {}
+        and parameters.keys() <= {"type", "properties", "required", "title", "description", "$schema"}
+        and not parameters.get("required")
+    )
+
+
+@lru_cache(maxsize=64)  # agents send the same tools with every turn
+def _grammar(syntax: CallSyntax, tools: tuple, *, must_hold: bool, is_parallel: bool) -> str:
+    schemas = {path: json.loads(parameters) for _, parameters, path, _ in tools}
+    free = {path for _, _, path, strict in tools if not (must_hold or strict) and not _can_hold(schemas[path], path)}
+    try:
+        return _text(syntax, tools, schemas, free, is_parallel=is_parallel)
+    except BadRequest:  # each alone could, but not all together
+        loose = {path for _, _, path, strict in tools if not (must_hold or strict)}
+        if loose == free:
+            raise
+        return _text(syntax, tools, schemas, loose, is_parallel=is_parallel)
+
+
+def _can_hold(schema: dict, path: str) -> bool:
+    try:
+        schema_grammar(schema, path)
+    except BadRequest:
+        return False
+    return True
+
+
+def _text(syntax: CallSyntax, tools: tuple, schemas: dict, free: set[str], *, is_parallel: bool) -> str:
+    builder = Builder("tools")
+    arguments: dict[str, Expr] = {}
+    for name, _, path, _ in tools:
+        if path in free:
+            arguments[name] = builder.any_object()
+        else:
+            expr = schema_expr(builder, schemas[path], path, is_object=True)
+            if not builder.is_finite(expr):
+                reason = "; ".join(builder.dead_ends[-3:]) or "it asks for values that contain themselves"
+                raise BadRequest(f"{path}: no JSON object fits: {reason}.", param=path)
+            arguments[name] = builder.rule(f"{name}-arguments", expr)
+    builder.rules["root"] = alt(*(_form(builder, form, arguments, is_parallel=is_parallel) for form in syntax.forms))
+    return builder.text()
+
+
+def _form(builder: Builder, form: CallForm, arguments: dict[str, Expr], *, is_parallel: bool) -> Expr:
+    at = form.call.index(NAME)
+    before, after = form.call[:at], form.call[at + 1 :]
+    named = [seq(Text(name), _expr(builder, after, expr)) for name, expr in arguments.items()]
+    # What all calls begin with is written once: llama.cpp keeps every way to begin apart.
+    call = builder.rule("call", seq(_expr(builder, before), builder.rule("named", alt(*named))))
+    more: Expr = seq()
+    if is_parallel and form.separator is not None:
+        more = times(builder.rule("more-calls", seq(_expr(builder, form.separator), call)), 0, MAX_CALLS - 1)
+    return seq(_expr(builder, form.opening), call, more, _expr(builder, form.closing))
+
+
+def _expr(builder: Builder, pieces: tuple[Piece, ...], arguments: Expr | None = None) -> Expr:
+    return seq(*(_piece(builder, piece, arguments) for piece in pieces))
+
+
+def _piece(builder: Builder, piece: Piece, arguments: Expr | None) -> Expr:
+    match piece:
+        case str():
+            return Text(piece)
+        case Space():
+            return builder.space
+        case Filler(letters, low, high):
+            return times(chars(*map("".join, zip(letters[::2], letters[1::2], strict=True))), low, high)
+        case Either(options):
+            return alt(*(_expr(builder, option, arguments) for option in options))
+    assert piece == ARGUMENTS
+    return arguments

@@ -1,0 +1,135 @@
+"""What an answer's text means, however it is cut into pieces: content, thoughts, calls; and what is no call."""
+
+import json
+import random
+
+import pytest
+from dialect_samples import SAMPLES, Sample, parsed
+
+from offgrid.dialects.formats import GENERIC, HERMES
+from offgrid.dialects.reply import ReplyParser
+
+LETTERS = [
+    "<",
+    "<tool_call>",
+    "</think>",
+    "<think>",
+    '{"name": "',
+    "a",
+    "{",
+    "}",
+    '"',
+    "\\",
+    " ",
+    "\n",
+    "```json\n",
+    ">>>",
+]
+
+
+def fields_of(dialect, texts, **kwargs) -> tuple[list[tuple[str, str]], list[int]]:
+    return parsed(dialect, texts, **kwargs)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
+def test_an_answer_is_understood(sample: Sample):
+    parts = parsed(sample.dialect, [sample.text], is_thinking=sample.is_thinking)
+    assert [(kind, text) for kind, text in parts if kind != "markup"] == list(sample.parts)
+    for kind, text in parts:
+        if kind == "arguments":
+            json.loads(text)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
+def test_every_way_to_cut_an_answer_in_three_means_the_same(sample: Sample):
+    text, thinking = sample.text, sample.is_thinking
+    for has_tools in (True, False):
+        for separates in (True, False):
+            kwargs = {"has_tools": has_tools, "is_thinking": thinking, "separates_thinking": separates}
+            whole = parsed(sample.dialect, [text], **kwargs)
+            step = 1 if len(text) < 90 else 3
+            for i in range(len(text) + 1):
+                for j in range(i, len(text) + 1, step):
+                    assert parsed(sample.dialect, [text[:i], text[i:j], text[j:]], **kwargs) == whole, (i, j)
+            assert parsed(sample.dialect, list(text), **kwargs) == whole
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("takes", [True, False])
+def test_garbage_is_never_lost_and_means_the_same_in_any_pieces(seed, takes):
+    chance = random.Random(seed)
+    sample = SAMPLES[seed % len(SAMPLES)]
+    pieces = [*sample.dialect.markers, *LETTERS, sample.text[: chance.randrange(len(sample.text))]]
+    text = "".join(chance.choice(pieces) for _ in range(20))
+    kwargs = {"has_tools": True, "is_thinking": seed % 3 == 0, "on_call": lambda _: takes}
+    whole = parsed(sample.dialect, [text], **kwargs)
+    for _ in range(40):
+        cuts = sorted(chance.randrange(len(text) + 1) for _ in range(chance.randrange(1, 30)))
+        assert (
+            parsed(sample.dialect, [text[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True)], **kwargs)
+            == whole
+        )
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
+def test_a_cut_answer_never_shows_half_a_call(sample: Sample):
+    """What a length limit leaves of a call that the grammar has taken is markup, or a beginning of its arguments."""
+    contents = "".join(text for kind, text in sample.parts if kind == "content")
+    for n in range(len(sample.text)):
+        began = []
+        parser = ReplyParser(
+            sample.dialect,
+            has_tools=True,
+            is_thinking=sample.is_thinking,
+            on_call=lambda text, began=began: began.append(text) or True,
+        )
+        parts = [*parser.push(sample.text[:n]), *parser.flush()]
+        if began:
+            shown = "".join(part.text for part in parts if part.kind == "content")
+            assert contents.startswith(shown)
+
+
+def test_a_call_that_the_grammar_does_not_take_is_content():
+    text = 'Use <tool_call> like this:\n{"name": "x"}  <tool_call>.'
+    asked = []
+    parts = parsed(HERMES, [text], on_call=lambda begun: asked.append(begun) or False)
+    assert parts == [("content", text)]
+    assert asked == [text[4:], "<tool_call>."]
+
+
+def test_a_json_object_with_a_name_is_asked_about_only_when_the_name_is_complete():
+    asked = []
+    parser = ReplyParser(GENERIC, has_tools=True, is_thinking=False, on_call=lambda begun: asked.append(begun) or True)
+    for letter in '{"name": "Ada':
+        assert parser.push(letter) == []
+    assert asked == []
+    assert [part.text for part in parser.push('"') if part.kind == "call"] == ["Ada"]
+    assert asked == ['{"name": "Ada"']
+
+
+def test_names_and_arguments_come_as_soon_as_they_are_there():
+    parser = ReplyParser(HERMES, has_tools=True, is_thinking=False, on_call=lambda _: True)
+    assert parser.push("Well \n") == [("content", "Well", 4)]
+    assert not parser.in_call
+    assert parser.push('<tool_call>{"name":"f"') == [
+        ("markup", " \n", 2),
+        ("markup", '<tool_call>{"name":"', 20),
+        ("call", "f", 1),
+    ]
+    assert parser.in_call
+    assert [p for p in parser.push(', "arguments": {"a": "}') if p.kind == "arguments"] == [
+        ("arguments", '{"a": "}', 8)
+    ]
+    assert parser.n_calls == 1
+
+
+def test_without_tools_the_markup_of_calls_is_content():
+    text = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call> '
+    assert parsed(HERMES, [text], has_tools=False) == [("content", text)]
+
+
+def test_content_is_held_back_only_where_it_may_become_markup():
+    parser = ReplyParser(HERMES, has_tools=True, is_thinking=False, on_call=lambda _: True)
+    assert parser.push("a < b") == [("content", "a < b", 5)]
+    assert parser.push(" <") == []
+    assert parser.push("b") == [("content", " <b", 3)]
