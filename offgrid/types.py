@@ -88,7 +88,7 @@ class ToolUse:
 
     tools: list[dict]  # [{"type": "function", "function": {"name", "description"?, "parameters"?, "strict"?}}, …]
     is_required: bool = False  # at least one must be called
-    only: str | None = None  # the one that must be called
+    only: str | None = None  # the one that must be called, once
     is_parallel: bool = True  # several calls in one answer
 
 
@@ -142,9 +142,12 @@ class DetokenizeRequest:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """The prompt that a chat model would be given for `messages`, as text."""
+    """The prompt that a chat model would be given, as text. The fields are those of GenerateRequest."""
 
     messages: list[dict]
+    tool_use: ToolUse | None = None
+    thinking: Thinking = Thinking()
+    template_values: dict = field(default_factory=dict)
 
 
 # What a model is asked; None: only to be loaded.
@@ -263,7 +266,8 @@ class Text:
 
 
 End = Finish | Vectors | Loaded | Tokens | Text
-Event = Begun | Delta | Thought | CallBegun | CallArguments | End | ApiError
+Part = Delta | Thought | CallBegun | CallArguments
+Event = Begun | Part | End | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,
 # is an End or an ApiError: exactly one terminal event for every accepted request.
 Sink = Callable[[Event], None]

@@ -31,6 +31,12 @@ CHATML = (
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+# The same for a model that thinks: without thinking, an empty thought stands before the answer, as Qwen3 has it.
+THINKING = CHATML.replace(
+    "{% endif %}",
+    "{%- if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}",
+)
+
 MERGES = (
     *("Ġ t", "h e", "Ġt he", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "Ġwor l", "Ġworl d"),
     *('{ "', '" :', '" }', "i n"),
@@ -70,7 +76,9 @@ def chat_model(
     return _write_llama(path, tokens, types, tensors, n_ctx_train, template)
 
 
-def scripted_model(path: Path, pieces: list[str | bytes], *, n_ctx_train: int = 4096) -> Path:
+def scripted_model(
+    path: Path, pieces: list[str | bytes], *, n_ctx_train: int = 4096, template: str | None = CHATML
+) -> Path:
     """A chat model whose greedy answer to any prompt is exactly `pieces`, a token each, and then <|im_end|>.
 
     The answer starts after any token that is no piece itself. A piece may be part of a character, given as bytes.
@@ -99,7 +107,7 @@ def scripted_model(path: Path, pieces: list[str | bytes], *, n_ctx_train: int = 
     for last, following in pairwise(ids):
         output[following, 1:] = embedding[last, 1:]
     output[ids[0], 0] = 15
-    return _write_llama(path, tokens, types, tensors, n_ctx_train, CHATML)
+    return _write_llama(path, tokens, types, tensors, n_ctx_train, template)
 
 
 def chat_vocabulary() -> tuple[list[str], list[int]]:

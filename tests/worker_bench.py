@@ -18,10 +18,29 @@ class ScoringChannel(CollectingChannel):
     def __init__(self):
         super().__init__()
         self.deltas: dict[int, list[tuple[str, list[TokenScore]]]] = {}  # of scored requests
+        self.parts: dict[int, list[tuple[str, str, int]]] = {}  # (kind, text, call) of what is no content
 
     def scored_delta(self, id: int, text: str, scores: list[TokenScore]) -> None:
         self.delta(id, text)
         self.deltas.setdefault(id, []).append((text, scores))
+
+    def part(self, id: int, text: str, kind: str, call: int) -> None:
+        assert id not in self.ends, "a part after the end"
+        self.parts.setdefault(id, []).append((kind, text, call))
+
+    def thought(self, id: int) -> str:
+        return "".join(text for kind, text, _ in self.parts.get(id, ()) if kind == "thought")
+
+    def calls(self, id: int) -> list[tuple[str, str]]:
+        """(name, arguments) of each."""
+        found: list[list[str]] = []
+        for kind, text, call in self.parts.get(id, ()):
+            if kind == "call":
+                assert call == len(found)
+                found.append([text, ""])
+            elif kind == "arguments":
+                found[call][1] += text
+        return [(name, arguments) for name, arguments in found]
 
     def scores(self, id: int) -> list[TokenScore]:
         return [score for _, scores in self.deltas[id] for score in scores]
@@ -44,7 +63,11 @@ class WorkerBench:
         """Hand in a request, greedy unless told otherwise; returns its id. Raises Refused."""
         self.n_submitted += 1
         asked = GenerateRequest(
-            "tiny", prompt=prompt, max_tokens=max_tokens, sampling=sampling or Sampling(temperature=0), **fields
+            "tiny",
+            prompt=None if "messages" in fields else prompt,
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(temperature=0),
+            **fields,
         )
         message = {"op": "generate", "id": self.n_submitted, **asdict(asked)}
         self.service.submit(self.service.prepare(message))

@@ -8,7 +8,9 @@ from offgrid.api.keep_alive import read_keep_alive
 from offgrid.api.logprobs import read_chat_logprobs
 from offgrid.api.models import model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
-from offgrid.api.wire import ChatFormat
+from offgrid.api.thinking import read_thinking
+from offgrid.api.tools import read_calls, read_tool_use
+from offgrid.api.wire import ChatFormat, OpenAIEncoder
 from offgrid.errors import BadRequest
 from offgrid.web.message import Request, Response
 
@@ -20,10 +22,13 @@ def create_chat_completion(request: Request, app) -> Response | None:
     request.tally.service = "chat"
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
-    messages = with_system_prompt(read_messages(fields), own.system_prompt)
+    conversation = read_conversation(fields, own.system_prompt)
     logprobs = read_chat_logprobs(fields)
     generation = read_generation(fields, own, model.id, request.who.client)
-    asked = replace(generation, messages=messages, logprobs=logprobs)
+    if generation.grammar and conversation["tool_use"]:
+        message = "tools and a form for the whole answer (response_format, grammar) cannot both hold; send one of them."
+        raise BadRequest(message, param="response_format")
+    asked = replace(generation, **conversation, logprobs=logprobs)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
     keep_alive_s = read_keep_alive(fields)
@@ -34,20 +39,28 @@ def create_chat_completion(request: Request, app) -> Response | None:
         app,
         model,
         all_asked,
-        ChatFormat(n, has_logprobs=logprobs is not None),
+        OpenAIEncoder(ChatFormat(n, has_logprobs=logprobs is not None), model.id, include_usage=include_usage),
         stream=is_stream,
-        include_usage=include_usage,
         keep_alive_s=keep_alive_s,
     )
 
 
 def _refuse_what_is_not_there(fields: Fields) -> None:
-    fields.only("tools", [])
-    fields.only("tool_choice", "none", "auto")
     fields.only("functions", [])
     fields.only("modalities", ["text"])
-    fields.ignore("parallel_tool_calls", *NO_OPS)  # without tools there are no calls to be parallel
+    fields.ignore(*NO_OPS)
     fields.finish()
+
+
+def read_conversation(fields: Fields, system_prompt: str | None) -> dict:
+    """The fields of a GenerateRequest, or of a RenderRequest, that say what is in a chat's prompt."""
+    thinking, values = read_thinking(fields)
+    return {
+        "messages": with_system_prompt(read_messages(fields), system_prompt),
+        "tool_use": read_tool_use(fields),
+        "thinking": thinking,
+        "template_values": values,
+    }
 
 
 def read_messages(fields: Fields) -> list[dict]:
@@ -71,9 +84,12 @@ def _message(value: object, path: str) -> dict:
     if role == "tool" and (call_id := fields.string("tool_call_id")):
         message["tool_call_id"] = call_id
     if role == "assistant":
-        if calls := fields.take("tool_calls"):
+        if calls := read_calls(fields):
             message["tool_calls"] = calls
-        fields.ignore("refusal", "annotations", "audio", "function_call", "reasoning_content", "reasoning")
+        if thought := fields.string("reasoning_content") or fields.string("reasoning"):
+            message["reasoning_content"] = thought
+        fields.only("function_call")
+        fields.ignore("refusal", "annotations", "audio", "parsed")
     fields.finish()
     return message
 

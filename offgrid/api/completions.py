@@ -8,7 +8,7 @@ from offgrid.api.keep_alive import read_keep_alive
 from offgrid.api.logprobs import read_text_logprobs
 from offgrid.api.models import model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
-from offgrid.api.wire import TextFormat
+from offgrid.api.wire import OpenAIEncoder, TextFormat
 from offgrid.errors import BadRequest
 from offgrid.web.message import Request, Response
 
@@ -28,14 +28,14 @@ def create_completion(request: Request, app) -> Response | None:
     keep_alive_s = read_keep_alive(fields)
     _refuse_what_is_not_there(fields)
     all_asked = [choice for prompt in prompts for choice in choices(replace(asked, prompt=prompt), n)]
+    form = TextFormat(n, logprobs is not None, tuple(one.prompt for one in all_asked) if echo else ())
     return generate(
         request,
         app,
         model,
         all_asked,
-        TextFormat(n, logprobs is not None, tuple(one.prompt for one in all_asked) if echo else ()),
+        OpenAIEncoder(form, model.id, include_usage=include_usage),
         stream=is_stream,
-        include_usage=include_usage,
         keep_alive_s=keep_alive_s,
     )
 

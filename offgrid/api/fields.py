@@ -29,6 +29,10 @@ class Fields:
         self._known.add(name)
         return self._body.get(name)
 
+    def path_of(self, name: str) -> str:
+        """The whole name of a field, from the request's own object on."""
+        return self._path + name
+
     def refuse(self, name: str, wanted: str, given: object) -> BadRequest:
         """The error for a wrong value; the caller raises it."""
         shown = repr(given) if isinstance(given, (int, float, str)) and len(repr(given)) <= 60 else kind_of(given)

@@ -6,14 +6,34 @@ cancels what still runs. Several choices of one request are several generations 
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from offgrid.api.wire import Format, StreamEncoder, total_usage, whole_answer
+from offgrid.api.wire import total_usage
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError
-from offgrid.types import Asked, Begun, Delta, End, Event, Finish, GenerateRequest, Sink, Tally, Usage, Vectors
-from offgrid.web import sse
+from offgrid.types import Asked, Begun, End, Event, Finish, GenerateRequest, Part, Sink, Tally, Usage, Vectors
 from offgrid.web.message import Request, Response
 from offgrid.web.stream import StreamWriter, Wakeup
+
+
+class Encoder(Protocol):
+    """How a family spells one answer, whole or as a stream; the engine's thread calls what belongs to streams."""
+
+    n_choices: int  # for each prompt
+    content_type: str  # of a stream
+    silence: bytes  # what is sent now and then while nothing comes, so that nobody takes the stream for dead
+
+    def whole(self, parts: list[list[Part]], ends: list[Finish]) -> dict:
+        """The body of an answer without stream; for each choice all its parts and its end."""
+
+    def part(self, index: int, part: Part) -> bytes:
+        """New text of choice `index`."""
+
+    def finish(self, index: int, end: Finish, ends: list[Finish]) -> bytes:
+        """The end of a choice; `ends` are those of all choices when this was the last one, else empty."""
+
+    def error(self, error: ApiError) -> bytes:
+        """The end of a stream that has begun and cannot go on."""
 
 
 class Answer:
@@ -24,8 +44,8 @@ class Answer:
         self.error: ApiError | None = None
         self.ends: list[End | None] = [None] * n
         self.begun = [Begun(0)] * n
-        self.n_deltas = [0] * n
-        self.first_delta_at: float | None = None  # time.perf_counter
+        self.n_parts = [0] * n
+        self.first_part_at: float | None = None  # time.perf_counter
         self._n_open = n
         self._n_choices = n_choices
         self._wakeup = wakeup
@@ -34,7 +54,7 @@ class Answer:
         """The sink of choice `index`."""
         return lambda event: self._take(index, event)
 
-    def on_delta(self, index: int, delta: Delta) -> None:
+    def on_part(self, index: int, part: Part) -> None:
         """New text of a choice."""
 
     def on_finish(self, index: int, end: End, *, is_last: bool) -> None:
@@ -43,11 +63,11 @@ class Answer:
     def _take(self, index: int, event: Event) -> None:
         if self.error is not None:
             return  # the request has failed; its other choices are being cancelled
-        if isinstance(event, Delta):
-            if self.first_delta_at is None:
-                self.first_delta_at = time.perf_counter()
-            self.n_deltas[index] += 1
-            self.on_delta(index, event)
+        if isinstance(event, Part):
+            if self.first_part_at is None:
+                self.first_part_at = time.perf_counter()
+            self.n_parts[index] += 1
+            self.on_part(index, event)
         elif isinstance(event, Begun):
             self.begun[index] = event
         elif isinstance(event, ApiError):
@@ -62,8 +82,8 @@ class Answer:
 
     def note(self, tally: Tally, submitted_at: float) -> None:
         """Note what was computed, also for choices that were left before their end: of these the whole prompt."""
-        if self.first_delta_at is not None:
-            tally.first_token_s = self.first_delta_at - submitted_at
+        if self.first_part_at is not None:
+            tally.first_token_s = self.first_part_at - submitted_at
         finishes = [end for end in self.ends if isinstance(end, Finish)]
         if finishes:
             tally.queue_s = max(end.queued_ms for end in finishes) / 1e3
@@ -81,27 +101,27 @@ class Answer:
             return end.usage
         if isinstance(end, Vectors):
             return Usage(end.n_tokens)
-        # At least: a delta may hold several tokens.
-        return Usage(begun.prompt_tokens, self.n_deltas[index], begun.cached_tokens)
+        # At least: a part may hold several tokens.
+        return Usage(begun.prompt_tokens, self.n_parts[index], begun.cached_tokens)
 
 
 class CollectedAnswer(Answer):
     def __init__(self, wakeup: Wakeup, n: int, n_choices: int):
         super().__init__(wakeup, n, n_choices)
-        self.deltas: list[list[Delta]] = [[] for _ in range(n)]
+        self.parts: list[list[Part]] = [[] for _ in range(n)]
 
-    def on_delta(self, index: int, delta: Delta) -> None:
-        self.deltas[index].append(delta)
+    def on_part(self, index: int, part: Part) -> None:
+        self.parts[index].append(part)
 
 
 class StreamedAnswer(Answer):
-    def __init__(self, wakeup: Wakeup, n: int, encoder: StreamEncoder, writer: StreamWriter):
-        super().__init__(wakeup, n, encoder.form.n_choices)
+    def __init__(self, wakeup: Wakeup, n: int, encoder: Encoder, writer: StreamWriter):
+        super().__init__(wakeup, n, encoder.n_choices)
         self._encoder = encoder
         self._writer = writer
 
-    def on_delta(self, index: int, delta: Delta) -> None:
-        self._writer.write(self._encoder.delta(index, delta))
+    def on_part(self, index: int, part: Part) -> None:
+        self._writer.write(self._encoder.part(index, part))
 
     def on_finish(self, index: int, end: Finish, *, is_last: bool) -> None:
         self._writer.write(self._encoder.finish(index, end, self.ends if is_last else []))
@@ -112,22 +132,20 @@ def generate(
     app,
     model: ModelFile,
     asked: list[GenerateRequest],
-    form: Format,
+    encoder: Encoder,
     *,
     stream: bool,
-    include_usage: bool,
     keep_alive_s: float | None,
 ) -> Response | None:
-    """Answer a chat or text completion; one choice for each of `asked`. Raises ApiError, ClientGone."""
+    """Answer with generated text; one choice for each of `asked`. Raises ApiError, ClientGone."""
     if stream:
-        encoder = StreamEncoder(form, model.id, include_usage=include_usage)
         return _stream(request, app, model, asked, encoder, keep_alive_s)
     with Wakeup() as wakeup:
-        answer = CollectedAnswer(wakeup, len(asked), form.n_choices)
+        answer = CollectedAnswer(wakeup, len(asked), encoder.n_choices)
         _run(request, app, model, asked, answer, wakeup, keep_alive_s)
     if answer.error is not None:
         raise answer.error
-    return Response.json(whole_answer(form, model.id, answer.deltas, answer.ends))
+    return Response.json(encoder.whole(answer.parts, answer.ends))
 
 
 def ask_once(request: Request, app, model: ModelFile, asked: Asked, keep_alive_s: float | None) -> End:
@@ -145,14 +163,14 @@ def _stream(
     app,
     model: ModelFile,
     asked: list[GenerateRequest],
-    encoder: StreamEncoder,
+    encoder: Encoder,
     keep_alive_s: float | None,
 ) -> None:
-    writer = request.open_stream(sse.CONTENT_TYPE, app.guard.cors_headers(request))
+    writer = request.open_stream(encoder.content_type, app.guard.cors_headers(request))
     with Wakeup() as wakeup:
         answer = StreamedAnswer(wakeup, len(asked), encoder, writer)
         try:
-            _run(request, app, model, asked, answer, wakeup, keep_alive_s, lambda: writer.write(sse.comment()))
+            _run(request, app, model, asked, answer, wakeup, keep_alive_s, lambda: writer.write(encoder.silence))
         except ApiError as error:  # there was no room for one of several choices, when others may have begun
             answer.error = answer.error or error
     if answer.error is not None:

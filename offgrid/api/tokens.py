@@ -1,6 +1,6 @@
 """POST /tokenize, /detokenize, /apply-template: a model's tokens and prompts as llama-server shows them."""
 
-from offgrid.api.chat import read_messages, with_system_prompt
+from offgrid.api.chat import read_conversation
 from offgrid.api.fields import Fields
 from offgrid.api.generate import ask_once
 from offgrid.api.keep_alive import read_keep_alive
@@ -51,11 +51,10 @@ def apply_template(request: Request, app) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
     fields = Fields(request.json())
     model, own = model_for(app, fields, "chat")
-    messages = read_messages(fields)
-    _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(messages)], "messages")
+    asked = RenderRequest(**read_conversation(fields, own.system_prompt))
+    _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(asked.messages)], "messages")
     keep_alive_s = read_keep_alive(fields)
     fields.finish()
-    asked = RenderRequest(with_system_prompt(messages, own.system_prompt))
     answer = ask_once(request, app, model, asked, keep_alive_s)
     return Response.json({"prompt": answer.text})
 

@@ -1,7 +1,7 @@
 """The OpenAI wire format of generated text: pure functions from events to JSON and to the bytes of a stream.
 
 A family's encoder is what the engine's reader thread calls for every step, so what does not change within a stream
-is written once. Order of a stream: role (once a choice), content, finish, usage if asked for, [DONE].
+is written once. Order of a stream: role (once a choice), thinking, content, calls, finish, usage if asked for, [DONE].
 """
 
 import secrets
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from offgrid.api.logprobs import chat_logprobs, text_logprobs
 from offgrid.errors import ApiError
-from offgrid.types import Delta, Finish, TokenScore, Usage
+from offgrid.types import CallArguments, CallBegun, Delta, Finish, Part, Thought, TokenScore, Usage
 from offgrid.web import sse
 
 
@@ -31,18 +31,22 @@ def total_usage(usages: list[Usage], n_choices: int) -> Usage:
     by_prompt = [usages[i : i + n_choices] for i in range(0, len(usages), n_choices)]
     prompt = sum(choices[0].prompt_tokens for choices in by_prompt)
     cached = sum(min(u.cached_tokens for u in choices) for choices in by_prompt)
-    return Usage(prompt, sum(u.completion_tokens for u in usages), cached)
+    thinking = sum(u.thinking_tokens for u in usages)
+    return Usage(prompt, sum(u.completion_tokens for u in usages), cached, thinking)
 
 
 def usage_body(usages: list[Usage], n_choices: int) -> dict:
     total = total_usage(usages, n_choices)
     prompt, completion = total.prompt_tokens, total.completion_tokens
-    return {
+    body = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": total.cached_tokens},
     }
+    if total.thinking_tokens:
+        body["completion_tokens_details"] = {"reasoning_tokens": total.thinking_tokens}
+    return body
 
 
 def timings_body(end: Finish) -> dict:
@@ -80,16 +84,33 @@ class ChatFormat:
     n_choices: int  # for each prompt
     has_logprobs: bool = False
 
-    def choice(self, index: int, text: str, scores: list[TokenScore], reason: str) -> dict:
-        message = {"role": "assistant", "content": text}
-        logprobs = chat_logprobs(scores) if self.has_logprobs else None
+    def choice(self, index: int, parts: list[Part], reason: str) -> dict:
+        text, calls = content_of(parts), calls_of(parts)
+        message: dict = {"role": "assistant", "content": text if text or not calls else None}
+        if thought := "".join(part.text for part in parts if isinstance(part, Thought)):
+            message["reasoning_content"] = thought
+        if calls:
+            message["tool_calls"] = calls
+        logprobs = chat_logprobs(scores_of(parts)) if self.has_logprobs else None
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
 
-    def opening(self, index: int) -> str:
-        return f'{{"index":{index},"delta":{{"role":"assistant","content":""}},"finish_reason":null}}'
+    def opening(self, index: int, first: Part | None) -> str:
+        content = "null" if isinstance(first, CallBegun) else '""'
+        return f'{{"index":{index},"delta":{{"role":"assistant","content":{content}}},"finish_reason":null}}'
 
     def piece(self, index: int, text: str) -> str:
         return f'{{"index":{index},"delta":{{"content":{encode_basestring(text)}}},"finish_reason":null}}'
+
+    def other_piece(self, index: int, part: Thought | CallBegun | CallArguments) -> str:
+        match part:
+            case Thought(text):
+                delta = {"reasoning_content": text}
+            case CallBegun(i, name):
+                function = {"name": name, "arguments": ""}
+                delta = {"tool_calls": [{"index": i, "id": call_id(), "type": "function", "function": function}]}
+            case CallArguments(i, text):
+                delta = {"tool_calls": [{"index": i, "function": {"arguments": text}}]}
+        return _compact({"index": index, "delta": delta, "finish_reason": None})
 
     def scored_piece(self, index: int, delta: Delta) -> str:
         logprobs = chat_logprobs(delta.scores)
@@ -111,12 +132,12 @@ class TextFormat:
     has_logprobs: bool = False
     echo: tuple[str, ...] = ()  # what the text of each choice begins with; (): with what was generated
 
-    def choice(self, index: int, text: str, scores: list[TokenScore], reason: str) -> dict:
+    def choice(self, index: int, parts: list[Delta], reason: str) -> dict:
         before = self.echo[index] if self.echo else ""
-        logprobs = text_logprobs(scores, len(before)) if self.has_logprobs else None
-        return {"index": index, "text": before + text, "logprobs": logprobs, "finish_reason": reason}
+        logprobs = text_logprobs(scores_of(parts), len(before)) if self.has_logprobs else None
+        return {"index": index, "text": before + content_of(parts), "logprobs": logprobs, "finish_reason": reason}
 
-    def opening(self, index: int) -> str | None:
+    def opening(self, index: int, _first: Delta | None) -> str | None:
         return self.piece(index, self.echo[index]) if self.echo else None  # a text has no role to announce
 
     def scored_piece(self, index: int, delta: Delta) -> str:
@@ -133,46 +154,69 @@ class TextFormat:
 Format = ChatFormat | TextFormat
 
 
-def whole_answer(form: Format, model: str, deltas: list[list[Delta]], ends: list[Finish]) -> dict:
-    """The answer to a request without stream; for each choice all its deltas and its end."""
-    choices = []
-    for i, (parts, end) in enumerate(zip(deltas, ends, strict=True)):
-        scores = [score for part in parts for score in part.scores]
-        choices.append(form.choice(i, "".join(part.text for part in parts), scores, end.reason))
-    answer = {
-        "id": form.id_prefix + secrets.token_hex(12),
-        "object": form.whole,
-        "created": int(time.time()),
-        "model": model,
-        "choices": choices,
-        "usage": usage_body([end.usage for end in ends], form.n_choices),
-    }
-    if len(ends) == 1:
-        answer["timings"] = timings_body(ends[0])
-    return answer
+def content_of(parts: list[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Delta))
 
 
-class StreamEncoder:
-    """The bytes of one stream. Each method gives complete SSE events."""
+def scores_of(parts: list[Part]) -> list[TokenScore]:
+    return [score for part in parts if isinstance(part, Delta) for score in part.scores]
 
-    def __init__(self, form: Format, model: str, *, include_usage: bool):
+
+def calls_of(parts: list[Part]) -> list[dict]:
+    """OpenAI's `tool_calls` of one message."""
+    names = {part.index: part.name for part in parts if isinstance(part, CallBegun)}
+    arguments: dict[int, str] = {}
+    for part in parts:
+        if isinstance(part, CallArguments):
+            arguments[part.index] = arguments.get(part.index, "") + part.text
+    functions = [{"name": name, "arguments": arguments.get(i, "")} for i, name in names.items()]
+    return [{"id": call_id(), "type": "function", "function": function} for function in functions]
+
+
+def call_id() -> str:
+    return "call_" + secrets.token_hex(12)
+
+
+class OpenAIEncoder:
+    """One answer, whole or as a stream of complete server-sent events. A `generate.Encoder`."""
+
+    content_type: ClassVar = sse.CONTENT_TYPE
+    silence: ClassVar = sse.comment()
+
+    def __init__(self, form: Format, model: str, *, include_usage: bool = False):
         self.form = form
+        self.n_choices = form.n_choices
         self._include_usage = include_usage
-        about = {
+        self._about = {
             "id": form.id_prefix + secrets.token_hex(12),
             "object": form.part,
             "created": int(time.time()),
             "model": model,
         }
-        self._head = "data: " + _compact(about)[:-1] + ',"choices":['
+        self._head = "data: " + _compact(self._about)[:-1] + ',"choices":['
         self._opened: set[int] = set()
 
-    def delta(self, index: int, delta: Delta) -> bytes:
+    def whole(self, parts: list[list[Part]], ends: list[Finish]) -> dict:
+        choices = zip(parts, ends, strict=True)
+        answer = {
+            **self._about,
+            "object": self.form.whole,
+            "choices": [self.form.choice(i, own, end.reason) for i, (own, end) in enumerate(choices)],
+            "usage": usage_body([end.usage for end in ends], self.n_choices),
+        }
+        if len(ends) == 1:
+            answer["timings"] = timings_body(ends[0])
+        return answer
+
+    def part(self, index: int, part: Part) -> bytes:
         form = self.form
-        piece = form.scored_piece(index, delta) if delta.scores else form.piece(index, delta.text)
+        if not isinstance(part, Delta):
+            piece = form.other_piece(index, part)
+        else:
+            piece = form.scored_piece(index, part) if part.scores else form.piece(index, part.text)
         event = f"{self._head}{piece}]}}\n\n"
         if index not in self._opened:
-            event = self._open(index) + event
+            event = self._open(index, part) + event
         return event.encode("utf-8", "replace")
 
     def finish(self, index: int, end: Finish, ends: list[Finish]) -> bytes:
@@ -183,13 +227,13 @@ class StreamEncoder:
             return (events + "}\n\n").encode()
         timings = f',"timings":{_compact(timings_body(end))}' if len(ends) == 1 else ""
         if self._include_usage:
-            usage = _compact(usage_body([e.usage for e in ends], self.form.n_choices))
+            usage = _compact(usage_body([e.usage for e in ends], self.n_choices))
             events += f'}}\n\n{self._head}],"usage":{usage}'
         return f"{events}{timings}}}\n\n".encode() + sse.DONE
 
-    def _open(self, index: int) -> str:
+    def _open(self, index: int, first: Part | None = None) -> str:
         self._opened.add(index)
-        opening = self.form.opening(index)
+        opening = self.form.opening(index, first)
         return f"{self._head}{opening}]}}\n\n" if opening else ""
 
     @staticmethod

@@ -29,9 +29,9 @@ def calls_grammar(dialect: Dialect, use: ToolUse) -> str:
     """
     tools = tuple(_read(tool, i) for i, tool in enumerate(use.tools) if _is_asked(tool, use))
     _check_names(use)
-    return _grammar(
-        dialect.calls, tools, must_hold=use.is_required or use.only is not None, is_parallel=use.is_parallel
-    )
+    is_named = use.only is not None
+    must_hold, is_parallel = use.is_required or is_named, use.is_parallel and not is_named
+    return _grammar(dialect.calls, tools, must_hold=must_hold, is_parallel=is_parallel)
 
 
 def _is_asked(tool: dict, use: ToolUse) -> bool:

@@ -69,10 +69,16 @@ class Dialect:
     name: str
     calls: CallSyntax
     thinking: tuple[str, str] | None = None  # what its thoughts stand between
+    resume: str = ""  # what has to stand between a thought's end and the answer
     # Texts that belong to no content and show nothing: they only divide the answer into parts.
     dividers: tuple[str, ...] = ()
     first: str = ""  # such a text, at the very beginning of the answer only
     is_native: bool = True  # whether the model's template teaches these calls; else the prompt must
+
+    @property
+    def cut_thinking(self) -> str:
+        """What ends a thought that becomes too long, so that the answer follows."""
+        return self.thinking[1] + self.resume if self.thinking else ""
 
     _CONTROL: ClassVar = re.compile(r"<\|?[^<>\s\"{}=]+\|?>|\[/?[A-Z_]+\]")
 

@@ -25,16 +25,20 @@ from offgrid.procs.frames import BrokenFrame
 from offgrid.types import (
     Asked,
     Begun,
+    CallArguments,
+    CallBegun,
     Delta,
     DetokenizeRequest,
     Drafted,
     EmbedRequest,
+    Event,
     Finish,
     GenerateRequest,
     Loaded,
     RenderRequest,
     Sink,
     Text,
+    Thought,
     TokenizeRequest,
     Tokens,
     TokenScore,
@@ -235,8 +239,8 @@ class WorkerClient:
             case "step":
                 for id, n_prompt, n_cached in message["b"]:
                     self._deliver(id, Begun(n_prompt, n_cached))
-                for id, text, *scores in message["d"]:
-                    self._deliver(id, Delta(text, _scores(*scores)) if scores else Delta(text))
+                for id, text, *more in message["d"]:
+                    self._deliver(id, _part(text, *more) if more else Delta(text))
                 for id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms in message["f"]:
                     end = Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted), queued_ms)
                     self._close(id, end)
@@ -320,6 +324,18 @@ class WorkerClient:
         words = reason or (self._child.last_words[-1] if self._child and self._child.last_words else "")
         details = f" Its last words: {words}" if words else ""
         return EngineCrashed(f"The engine for {self.model_id} {how}.{details} The next request starts it again.")
+
+
+def _part(text: str, more: list | str, call: int = 0) -> Event:
+    """New text that is more than plain content: `more` are its scores, or its kind."""
+    match more:
+        case "thought":
+            return Thought(text)
+        case "call":
+            return CallBegun(call, text)
+        case "arguments":
+            return CallArguments(call, text)
+    return Delta(text, _scores(more))
 
 
 def _scores(scores: list) -> tuple[TokenScore, ...]:

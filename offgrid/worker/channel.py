@@ -4,12 +4,13 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
   {"op": "loading", "fraction"}  how much of the model is loaded, 0 to 1
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
-  {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]… or [id, text, scores]…],
+  {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]…, [id, text, scores]…, [id, text, kind, call]…],
    "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms]…], "e": [[id, error]…]}
   {"op": "figures", "steps": [[sequences, steps]…], "computing_s", …}  how the loop stands (`meter.py`)
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
   {"op": "tokens", "id", "pieces": [[token, piece]…]} + blob of int32 tokens
   {"op": "text", "id", "text"}
+The kinds of text are "thought", "call" (the text is a tool's name) and "arguments"; `call` counts the calls from 0.
 Scores are [[piece, start, logprob, [[piece, logprob]…]]…]; a piece is the characters that have its bytes' numbers.
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
 """
@@ -41,20 +42,26 @@ class Channel:
         self._begun.append((id, n_prompt, n_cached))
 
     def delta(self, id: int, text: str) -> None:
-        if self._deltas and self._deltas[-1][0] == id:  # several tokens of one sequence in a step are one text
+        # Several tokens of one sequence in a step are one text.
+        if self._deltas and self._deltas[-1][0] == id and len(self._deltas[-1]) == 2:
             text = self._deltas.pop()[1] + text
         self._deltas.append((id, text))
+
+    def part(self, id: int, text: str, kind: str, call: int) -> None:
+        """New text of an answer that is not its content."""
+        self._deltas.append((id, text, kind, call))
 
     def scored_delta(self, id: int, text: str, scores: list[TokenScore]) -> None:
         """The same for a sequence whose tokens are scored."""
         rows = [(_text(s.piece), s.start, s.logprob, [(_text(t), p) for t, p in s.top]) for s in scores]
-        if self._deltas and self._deltas[-1][0] == id:
+        if self._deltas and self._deltas[-1][0] == id and len(self._deltas[-1]) == 3:
             _, earlier_text, earlier_rows = self._deltas.pop()
             text, rows = earlier_text + text, earlier_rows + rows
         self._deltas.append((id, text, rows))
 
     def finish(self, id: int, end: Finish) -> None:
-        usage = (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
+        counts = end.usage
+        usage = (counts.prompt_tokens, counts.completion_tokens, counts.cached_tokens, counts.thinking_tokens)
         drafted = (end.drafted.n, end.drafted.n_accepted)
         self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms, drafted, end.queued_ms))
 

@@ -5,8 +5,9 @@ message holds the spelling of one, a mark is put inside it before the template r
 without a mark is a control token, everything else is tokenized as plain text. Messages without such spellings, nearly
 all, go the usual way and cost one search.
 
-Covered: every string of the messages but the role. Not covered: a spelling that only comes to be where the template
-puts two messages directly beside each other. A completion's prompt is the caller's own template, and is not looked at.
+Covered: every string of the messages and tools but the role. Not covered: a spelling that only comes to be where the
+template puts two messages directly beside each other. A completion's prompt is the caller's own template, and is not
+looked at.
 """
 
 import re
@@ -28,8 +29,9 @@ class ControlTokens:
         self._tokens = dict(sorted(names.items(), key=lambda item: -len(item[0])))
         self._pattern = re.compile("|".join(map(re.escape, self._tokens)) or r"(?!)")
 
-    def marked(self, messages: list[dict]) -> tuple[list[dict], str]:
-        """The messages with a mark inside of each spelled control token, and the mark; "" when there was none."""
+    def marked(self, given: list | dict) -> tuple[list | dict, str]:
+        """`given`, made of lists and objects, with a mark inside of each spelled control token, and the mark; "" when
+        there was none."""
         found: list[str] = []
         mark = f"\ufdd0{secrets.token_hex(4)}\ufdd1"  # noncharacters; nobody can know it beforehand
 
@@ -43,11 +45,11 @@ class ControlTokens:
             if isinstance(value, list):
                 return [walk(item) for item in value]
             if isinstance(value, dict):
-                return {walk(key): walk(item) if key != "role" else item for key, item in value.items()}
+                return {walk(k): v if k == "role" and isinstance(v, str) else walk(v) for k, v in value.items()}
             return value
 
-        split_messages = walk(messages)
-        return (split_messages, mark) if found else (messages, "")
+        split_given = walk(given)
+        return (split_given, mark) if found else (given, "")
 
     def tokenize(self, prompt: str, mark: str, *, add_special: bool) -> list[int]:
         """The tokens of a rendered prompt whose marked spellings are text, as the tokenizer makes them otherwise."""

@@ -7,10 +7,12 @@ import queue
 import time
 from collections.abc import Callable
 
+from offgrid.dialects.reply import Part
 from offgrid.types import Drafted, Finish
 from offgrid.worker.channel import Channel
 from offgrid.worker.meter import Meter
 from offgrid.worker.refused import Refused
+from offgrid.worker.reply import Reply
 from offgrid.worker.scheduler import Chunk, Scheduler
 from offgrid.worker.sequence import Sequence
 
@@ -123,45 +125,73 @@ class Engine:
 
     def _next_token(self, sequence: Sequence, row: int) -> None:
         try:
-            token = self.model.sample(sequence.sampler, row)
+            token = self._choose(sequence, row)
+            sequence.tokens.append(token)
+            if sequence.drafter is not None:
+                sequence.drafter.advance()
+            sequence.first_token = sequence.first_token or time.monotonic()
+            is_end = self.model.is_eog(token)
+            if not is_end:
+                self._show(sequence, token, row)
         except Refused as refusal:
             self.channel.error(sequence.id, refusal.error)
             self._remove(sequence)
             return
-        sequence.tokens.append(token)
-        if sequence.drafter is not None:
-            sequence.drafter.advance()
-        sequence.first_token = sequence.first_token or time.monotonic()
-        is_end = self.model.is_eog(token)
-        if not is_end:
-            self._show(sequence, token, row)
         if is_end or sequence.text.is_stopped:
             self._finish(sequence, "stop")
         elif len(sequence.tokens) >= sequence.n_limit or sequence.is_out_of_time:
             self._finish(sequence, "length")
 
+    def _choose(self, sequence: Sequence, row: int) -> int:
+        """The token that follows. Raises Refused."""
+        reply = sequence.text
+        if isinstance(reply, Reply) and reply.forced:
+            token = reply.forced.popleft()
+            sequence.sampler.tell(token)
+            return token
+        return self.model.sample(sequence.sampler, row)
+
     def _show(self, sequence: Sequence, token: int, row: int) -> None:
-        """Give out the text that is complete with this token."""
-        piece = self.model.piece(token)
-        text = sequence.text.push(piece)
+        """Give out what is complete with this token. Raises Refused."""
+        text, piece = sequence.text, self.model.piece(token)
+        is_reply = isinstance(text, Reply)
+        if is_reply:
+            piece = text.spelled.get(token, piece)
         if sequence.scores is not None:
-            score = self.model.score(row, token, sequence.scores.n_top)
-            sequence.scores.add(piece, score)
-            self._show_scored(sequence, text)
+            sequence.scores.add(piece, self.model.score(row, token, sequence.scores.n_top))
+        if is_reply:
+            self._show_parts(sequence, text.push(piece))
+        else:
+            self._show_text(sequence, text.push(piece))
+
+    def _show_parts(self, sequence: Sequence, parts: list[Part]) -> None:
+        for kind, text, n_chars in parts:
+            if kind == "content":
+                self._show_text(sequence, text)
+                continue
+            if sequence.scores is not None:
+                sequence.scores.skip(n_chars)
+            if kind == "call":
+                sequence.text.n_calls += 1
+            if kind != "markup":
+                self.channel.part(sequence.id, text, kind, sequence.text.n_calls - 1)
+
+    def _show_text(self, sequence: Sequence, text: str, *, is_last: bool = False) -> None:
+        if sequence.scores is not None:
+            scores = sequence.scores.release(len(text), is_last=is_last)
+            if text or scores:
+                self.channel.scored_delta(sequence.id, text, scores)
         elif text:
             self.channel.delta(sequence.id, text)
 
-    def _show_scored(self, sequence: Sequence, text: str, *, is_last: bool = False) -> None:
-        scores = sequence.scores.release(len(text), is_last=is_last)
-        if text or scores:
-            self.channel.scored_delta(sequence.id, text, scores)
-
     def _finish(self, sequence: Sequence, reason: str) -> None:
         rest = sequence.text.flush()
-        if sequence.scores is not None:
-            self._show_scored(sequence, rest, is_last=True)
-        elif rest:
-            self.channel.delta(sequence.id, rest)
+        if isinstance(sequence.text, Reply):
+            self._show_parts(sequence, rest)
+            rest = ""
+            if reason == "stop" and sequence.text.n_calls:
+                reason = "tool_calls"
+        self._show_text(sequence, rest, is_last=True)
         now = time.monotonic()
         prompt_ms = 1e3 * (sequence.first_token - sequence.first_step)
         predicted_ms = 1e3 * (now - sequence.first_token)

@@ -90,7 +90,7 @@ class FakeModel:
     def is_eog(self, token: int) -> bool:
         return token == EOS
 
-    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int, grammar: str = "") -> FakeSampler:
+    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int) -> FakeSampler:
         self.samplers.append(FakeSampler(sampling))
         return self.samplers[-1]
 

@@ -15,7 +15,7 @@ from offgrid.types import Sampling
 from offgrid.worker import library
 from offgrid.worker.kv_cache import Bytes
 from offgrid.worker.library import L
-from offgrid.worker.sampling import Candidates, Sampler
+from offgrid.worker.sampling import Candidates, Form, Sampler
 from offgrid.worker.scheduler import Chunk
 from offgrid.worker.scores import Score, log_probabilities
 
@@ -182,9 +182,9 @@ class Model:
 
     # --- computing ---
 
-    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int, grammar: str = "") -> Sampler:
+    def sampler(self, sampling: Sampling, prompt: list[int], n_max: int, form: Form | None = None) -> Sampler:
         """Thread safe. Raises Refused: the grammar or a bias is not one for this model."""
-        return Sampler(sampling, self, prompt, n_max, grammar)
+        return Sampler(sampling, self, prompt, n_max, form)
 
     def decode(self, chunks: list[Chunk]) -> list[int] | None:
         """Compute all chunks in one step.

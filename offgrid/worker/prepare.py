@@ -7,13 +7,15 @@ import time
 from functools import cached_property
 
 from offgrid.types import Sampling
+from offgrid.worker.chat import Chat, Chats
 from offgrid.worker.control import ControlTokens
 from offgrid.worker.draft import Drafter
 from offgrid.worker.model import Model
 from offgrid.worker.refused import Refused
+from offgrid.worker.sampling import Form
 from offgrid.worker.scores import ScoredText
 from offgrid.worker.sequence import Sequence
-from offgrid.worker.template import ChatTemplate, TemplateRefused
+from offgrid.worker.template import ChatTemplate
 from offgrid.worker.text import TextAssembler
 
 
@@ -21,14 +23,15 @@ class Preparer:
     def __init__(self, model: Model, template: ChatTemplate, n_limit: int, bos: str = "", *, can_draft: bool = False):
         """`n_limit`: the most tokens of one sequence, prompt and answer together."""
         self.model = model
-        self.template = template
         self.n_limit = n_limit
         self._bos = bos
         self._can_draft = can_draft
+        self._template = template
 
     def sequence(self, request: dict) -> Sequence:
         """A Sequence ready to be scheduled. Raises Refused."""
-        tokens = self._tokens(request)
+        chat = None if request["messages"] is None else self.chats.chat(request)
+        tokens = self._tokens(request, chat)
         if not tokens:
             raise Refused(
                 kind="bad_request", message="The prompt holds no tokens for this model.", param=_param(request)
@@ -36,14 +39,16 @@ class Preparer:
         if len(tokens) >= self.n_limit:
             raise Refused(kind="context_length", n_prompt_tokens=len(tokens), n_ctx=self.n_limit, param=_param(request))
         n_limit = min(self.n_limit, len(tokens) + (request["max_tokens"] or self.n_limit))
-        sampling = Sampling(**request["sampling"])
+        form = chat.form if chat else Form(request["grammar"]) if request["grammar"] else None
+        sampler = self.model.sampler(Sampling(**request["sampling"]), tokens, n_limit - len(tokens), form)
+        stop = tuple(request["stop"])
         return Sequence(
             id=request["id"],
             tokens=tokens,
             n_prompt=len(tokens),
             n_limit=n_limit,
-            sampler=self.model.sampler(sampling, tokens, n_limit - len(tokens), request["grammar"]),
-            text=TextAssembler(tuple(request["stop"])),
+            sampler=sampler,
+            text=chat.reply(stop, sampler) if chat and chat.is_more_than_text else TextAssembler(stop),
             scores=None if request["logprobs"] is None else ScoredText(request["logprobs"]),
             time_limit_s=request["time_limit_s"],
             client=request["client"],
@@ -51,32 +56,26 @@ class Preparer:
             arrived=time.monotonic(),
         )
 
-    def _tokens(self, request: dict) -> list[int]:
-        if request["messages"] is None:
-            return self.model.tokenize(request["prompt"], add_special=True, parse_special=True)
-        prompt, mark = self._rendered(request["messages"])
-        # Most templates write BOS themselves; the tokenizer must not add a second one.
-        has_bos = bool(self._bos) and prompt.startswith(self._bos)
-        if mark:
-            return self.control_tokens.tokenize(prompt, mark, add_special=not has_bos)
-        return self.model.tokenize(prompt, add_special=not has_bos, parse_special=True)
-
-    def prompt(self, messages: list[dict]) -> str:
+    def prompt(self, request: dict) -> str:
         """The text that a conversation becomes for this model. Raises Refused."""
-        prompt, mark = self._rendered(messages)
-        return prompt.replace(mark, "") if mark else prompt
+        return self.chats.chat(request).prompt
 
-    def _rendered(self, messages: list[dict]) -> tuple[str, str]:
-        """(prompt, mark), as `ControlTokens.marked` has it. Raises Refused."""
-        messages, mark = self.control_tokens.marked(messages)
-        try:
-            return self.template.render(messages), mark
-        except TemplateRefused as refusal:
-            raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
+    def _tokens(self, request: dict, chat: Chat | None) -> list[int]:
+        if chat is None:
+            return self.model.tokenize(request["prompt"], add_special=True, parse_special=True)
+        # Most templates write BOS themselves; the tokenizer must not add a second one.
+        has_bos = bool(self._bos) and chat.marked_prompt.startswith(self._bos)
+        if chat.mark:
+            return self.control_tokens.tokenize(chat.marked_prompt, chat.mark, add_special=not has_bos)
+        return self.model.tokenize(chat.marked_prompt, add_special=not has_bos, parse_special=True)
 
     @cached_property
     def control_tokens(self) -> ControlTokens:
         return ControlTokens(self.model)
+
+    @cached_property
+    def chats(self) -> Chats:
+        return Chats(self.model, self._template, self.control_tokens)
 
 
 def _param(request: dict) -> str:

@@ -4,9 +4,12 @@ Greedy without extras needs no chain. With a grammar the token is chosen first, 
 is asked about that one alone; only when it refuses are others asked about, the likeliest first, and a token is chosen
 again without those that were refused. So the grammar is told exactly the tokens of the text, each right after it was
 asked, and a token that fits costs some 60 µs more than a free one.
+
+A grammar may also begin later: where a tool call begins in free text, or where an answer begins after thinking.
 """
 
 import ctypes
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,15 +25,29 @@ SHORTLISTS = (256, 4096)
 ENOUGH = 0.9
 
 
-class Sampler:
-    """The sampler of one sequence. `close()` it once; both calls belong to the thread that owns the model."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a text is held to, and from where on."""
 
-    def __init__(self, sampling: Sampling, model, prompt: list[int], n_max: int, grammar: str = ""):
-        """`n_max`: the most tokens it may generate; `grammar`: GBNF, "" for none. Raises Refused."""
+    grammar: str  # GBNF
+    is_late: bool = False  # it holds from `Sampler.hold` on, else from the first token on
+    opening: int | None = None  # a first token that makes it late: the model's own way to begin to think
+    spoken: dict[str, int] = field(default_factory=dict)  # control tokens, by name, that the grammar may spell
+    param: str = "grammar"  # the field that asked for it
+
+
+class Sampler:
+    """The sampler of one sequence. `close()` it once; all calls belong to the thread that owns the model."""
+
+    def __init__(self, sampling: Sampling, model, prompt: list[int], n_max: int, form: Form | None = None):
+        """`n_max`: the most tokens it may generate. Raises Refused."""
         self._n_vocab = model.n_vocab
         self._eog_tokens = model.eog_tokens
         biases = chain.token_biases(sampling, model)
-        self._grammar = Grammar(grammar, model) if grammar else None
+        self._grammar = Grammar(form.grammar, model, spoken=form.spoken, param=form.param) if form else None
+        self._param = form.param if form else None
+        self._is_held = form is not None and not form.is_late
+        self._opening = form.opening if form else None
         self._chain = None
         if stages := chain.stages(sampling, model, prompt, n_max, biases):
             self._chain = L.llama_sampler_chain_init(L.llama_sampler_chain_default_params())
@@ -49,20 +66,34 @@ class Sampler:
         if not -np.inf < logits[likeliest] < np.inf:
             message = "The model computes numbers that are not numbers (NaN): its file is damaged. Copy it again."
             raise Refused(kind="internal", message=message)
-        if self._grammar is not None:
+        if self._is_held:
             return self._sample_allowed(logits)
         if self._chain is not None:
             return L.llama_sampler_sample(self._chain, ctx, row)  # this also tells the chain which token it was
         return likeliest
 
+    def hold(self, text: str) -> bool:
+        """Hold what follows to the grammar, after `text`, which was free; False: it does not allow that text."""
+        self._is_held = self._grammar.catch_up(text)
+        return self._is_held
+
+    def tell(self, token: int) -> None:
+        """The text goes on with a token that was not chosen here; only while nothing is held."""
+        if self._chain is not None:
+            L.llama_sampler_accept(self._chain, token)
+
     def _sample_allowed(self, logits: np.ndarray) -> int:
         token = self._choose(logits)
+        opening, self._opening = self._opening, None
+        if token == opening:
+            self._is_held = False
+            self.tell(token)
+            return token
         if not self._grammar.allows(token):
             token = self._choose_again(logits.copy())
         if token not in self._eog_tokens:
             self._grammar.accept(token)
-        if self._chain is not None:
-            L.llama_sampler_accept(self._chain, token)
+        self.tell(token)
         return token
 
     def _choose_again(self, logits: np.ndarray) -> int:
@@ -81,7 +112,7 @@ class Sampler:
         if self._eog_tokens and self._grammar.allows(self._eog_tokens[0]):
             return self._eog_tokens[0]  # the text is complete; only ignore_eos or a bias spoke against its end
         message = "The grammar allows nothing more that this model's tokens, without those of logit_bias, can say."
-        raise Refused(kind="bad_request", message=message, param="grammar")
+        raise Refused(kind="bad_request", message=message, param=self._param)
 
     def _choose(self, logits: np.ndarray) -> int:
         """The chain's choice; it is not told of it yet."""

@@ -55,6 +55,10 @@ class ScoredText:
         end = self._n_decoded + has_half
         self._held.append((end, TokenScore(piece, start, score.logprob, score.top)))
 
+    def skip(self, n: int) -> None:
+        """Give up the tokens that end in the next `n` characters: they are no part of the text that is shown."""
+        self.release(n)
+
     def release(self, n_shown: int, *, is_last: bool = False) -> list[TokenScore]:
         """The tokens that end in the next `n_shown` characters. With `is_last` nothing more will be shown."""
         self._n_shown += n_shown

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from offgrid.types import Usage
 from offgrid.worker.draft import Drafter
+from offgrid.worker.reply import Reply
 from offgrid.worker.scores import ScoredText
 from offgrid.worker.text import TextAssembler
 
@@ -19,7 +20,7 @@ class Sequence:
     n_prompt: int
     n_limit: int  # tokens, prompt included, after which it ends with "length"
     sampler: object  # a sampling.Sampler
-    text: TextAssembler
+    text: TextAssembler | Reply  # Reply: of a chat whose answer may be more than plain text
     scores: ScoredText | None = None  # None: nobody asked how likely its tokens are
     time_limit_s: float | None = None  # from its first token on, after which it ends with "length"
     client: str = ""
@@ -59,4 +60,5 @@ class Sequence:
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.n_prompt, self.n_generated, self.n_cached)
+        n_thinking = self.text.n_thinking if isinstance(self.text, Reply) else 0
+        return Usage(self.n_prompt, self.n_generated, self.n_cached, n_thinking)

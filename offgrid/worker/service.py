@@ -3,8 +3,9 @@
 A service has `loop` (what the model's thread runs), `facts` (for the router, once) and `take(message)`, which the main
 thread calls.
 Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, {"op": "embed", "id", "texts"},
-{"op": "tokenize", "id", …TokenizeRequest}, {"op": "detokenize", "id", "tokens"}, {"op": "render", "id", "messages"},
-{"op": "cancel", "id"}, {"op": "threads", "n"}. What is about text alone is answered at once, beside the loop.
+{"op": "tokenize", "id", …TokenizeRequest}, {"op": "detokenize", "id", "tokens"},
+{"op": "render", "id", …RenderRequest}, {"op": "cancel", "id"}, {"op": "threads", "n"}.
+What is about text alone is answered at once, beside the loop.
 """
 
 import sys
@@ -91,7 +92,7 @@ class Service:
             case "detokenize":
                 self.channel.text(message["id"], text_of(self.model, message["tokens"]))
             case "render":
-                self.channel.text(message["id"], self.render(message["messages"]))
+                self.channel.text(message["id"], self.render(message))
             case "cancel":
                 self.cancel(message["id"])
             case "threads":
@@ -111,7 +112,7 @@ class Service:
         """The tokens of a text as this kind of model is given it."""
         return self.model.tokenize(text, add_special=add_special, parse_special=parse_special)
 
-    def render(self, messages: list[dict]) -> str:
+    def render(self, message: dict) -> str:
         """The prompt for a conversation. Raises Refused."""
         raise Refused(kind="bad_request", message="This model has no conversations.", param="model")
 
@@ -141,8 +142,8 @@ class ChatService(Service):
     def prepare(self, message: dict) -> Sequence:
         return self.preparer.sequence(message)
 
-    def render(self, messages: list[dict]) -> str:
-        return self.preparer.prompt(messages)
+    def render(self, message: dict) -> str:
+        return self.preparer.prompt(message)
 
     def submit(self, work: Sequence) -> None:
         self.intake.submit(work)

@@ -10,10 +10,11 @@ within the time limit; the worker's own process bounds that damage.
 import json
 import signal
 import time
+from typing import ClassVar
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TIME_LIMIT_S = 2.0
@@ -49,14 +50,16 @@ class ChatTemplate:
         self._names = {"bos_token": bos, "eos_token": eos}
         self._template = None
 
-    def render(self, messages: list[dict]) -> str:
-        """The prompt for the assistant's next turn. Raises TemplateRefused."""
+    def render(self, messages: list[dict], tools: list[dict] | None = None, **values) -> str:
+        """The prompt for the assistant's next turn; `values` are further names for the template. Raises
+        TemplateRefused."""
         signal.signal(signal.SIGALRM, _too_slow)
         signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
         try:
             if self._template is None:
                 self._template = _environment().from_string(self.source)
-            return self._template.render(messages=messages, add_generation_prompt=True, **self._names)
+            names = {**values, **self._names, "messages": messages, "add_generation_prompt": True}
+            return self._template.render(names if tools is None else {**names, "tools": tools})
         except TemplateRefused:
             raise
         except (
@@ -73,8 +76,19 @@ class ChatTemplate:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+class _Generation(Extension):
+    """`{% generation %}` marks what a model is trained on; to a prompt it means nothing."""
+
+    tags: ClassVar = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body).set_lineno(line)
+
+
 def _environment() -> _Sandbox:
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.globals.update(raise_exception=_raise_exception, strftime_now=time.strftime)
     environment.filters["tojson"] = _to_json
     return environment
@@ -84,9 +98,10 @@ def _raise_exception(message: str):
     raise TemplateRefused(str(message))
 
 
-def _to_json(value, indent=None) -> str:
-    # Jinja's own filter escapes < and > for HTML, which the models have never seen.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False) -> str:
+    # Jinja's own filter escapes < and > for HTML, which the models have never seen. The names are transformers' own.
+    separators = tuple(separators) if separators else None
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _too_slow(_number, _frame):

@@ -7,33 +7,21 @@ import codecs
 import unicodedata
 
 
-class TextAssembler:
-    """Turns the byte pieces of successive tokens into text.
+class StopFilter:
+    """Text up to the first stop string, which may be spread over several pieces: what could begin one is held back.
 
-    A piece may end inside a UTF-8 character, and a stop string may be spread over several tokens, so some text is
-    held back until it is known to be harmless. `is_stopped` becomes True when a stop string is complete; it and
-    everything after it are never given out.
+    `is_stopped` becomes True when a stop string is complete; it and everything after it are never given out.
     """
 
     def __init__(self, stop: tuple[str, ...] = ()):
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._stop = stop
         self._held = ""
         self.is_stopped = False
 
-    def push(self, piece: bytes) -> str:
-        """The text that became safe to show with this piece; often empty."""
-        text = self._decode(piece)
-        return self._release(text) if self._stop else text
-
-    def flush(self) -> str:
-        """What was held back, now that no more will come: the end of the text, not of a stop string."""
-        if self.is_stopped:
-            return ""
-        rest, self._held = self._held + self._decode(b"", True), ""
-        return rest
-
-    def _release(self, text: str) -> str:
+    def push(self, text: str) -> str:
+        """The text that became safe to show; often empty."""
+        if not self._stop:
+            return text
         if self.is_stopped:
             return ""
         pending = self._held + text
@@ -45,6 +33,32 @@ class TextAssembler:
         keep = max(_overlap(pending, stop) for stop in self._stop)
         self._held = pending[len(pending) - keep :]
         return pending[: len(pending) - keep]
+
+    def flush(self) -> str:
+        """What was held back, now that it cannot be the begin of a stop string any more."""
+        rest, self._held = self._held, ""
+        return rest
+
+
+class TextAssembler:
+    """Turns the byte pieces of successive tokens, each of which may end inside a UTF-8 character, into text."""
+
+    def __init__(self, stop: tuple[str, ...] = ()):
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._stops = StopFilter(stop)
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stops.is_stopped
+
+    def push(self, piece: bytes) -> str:
+        """The text that became safe to show with this piece; often empty."""
+        return self._stops.push(self._decode(piece))
+
+    def flush(self) -> str:
+        """What was held back, now that no more will come: the end of the text, not of a stop string."""
+        rest = self._stops.push(self._decode(b"", True))
+        return rest + self._stops.flush()
 
 
 def without_accents(text: str) -> str:

@@ -1,0 +1,141 @@
+"""A conversation as a model's dialect has it: the prompt, the form that the answer is held to, and how it is read.
+
+What a dialect is, pure: `offgrid.dialects`. Here it meets the model: its template, its vocabulary, its sampler.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from offgrid.dialects.calls import calls_grammar
+from offgrid.dialects.conversation import conversation
+from offgrid.dialects.dialect import Dialect, dialect_of
+from offgrid.dialects.reply import ReplyParser
+from offgrid.dialects.traits import Traits, traits_of
+from offgrid.errors import BadRequest
+from offgrid.types import Thinking, ToolUse
+from offgrid.worker.control import ControlTokens
+from offgrid.worker.model import Model
+from offgrid.worker.refused import Refused
+from offgrid.worker.reply import Reply
+from offgrid.worker.sampling import Form, Sampler
+from offgrid.worker.template import ChatTemplate, TemplateRefused
+
+
+class Chats:
+    """All that follows from the model and its template alone, found out when it is first needed."""
+
+    def __init__(self, model: Model, template: ChatTemplate, control_tokens: ControlTokens):
+        self.model = model
+        self.template = template
+        self.control_tokens = control_tokens
+        self.dialect = dialect_of(template.source)
+
+    def chat(self, request: dict) -> "Chat":
+        """The conversation of a frame (GenerateRequest or RenderRequest). Raises Refused."""
+        use = ToolUse(**request["tool_use"]) if request["tool_use"] else None
+        thinking = Thinking(**request["thinking"])
+        marked, mark = self.control_tokens.marked({"messages": request["messages"], "use": request["tool_use"]})
+        marked_use = ToolUse(**marked["use"]) if marked["use"] else None
+        values = _thinking_values(thinking) | request["template_values"]
+        try:
+            messages, tools = conversation(marked["messages"], marked_use, self.dialect, self.traits)
+            prompt = self.template.render(messages, tools, **values)
+        except TemplateRefused as refusal:
+            raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
+        return Chat(self, prompt, mark, use, thinking, request.get("grammar", ""))
+
+    @cached_property
+    def traits(self) -> Traits:
+        return traits_of(self.template.render)
+
+    @cached_property
+    def names(self) -> dict[str, int]:
+        """The dialect's markers that are control tokens of this model, and none that ends a text."""
+        found = {text: token for token, text in self.model.control_tokens.items() if text in self.dialect.markers}
+        return {text: token for text, token in found.items() if not self.model.is_eog(token)}
+
+    @cached_property
+    def spelled(self) -> dict[int, bytes]:
+        return {token: text.encode() for text, token in self.names.items()}
+
+    def tokens(self, text: str) -> list[int]:
+        return self.model.tokenize(text, add_special=False, parse_special=True)
+
+
+@dataclass(frozen=True)
+class Chat:
+    chats: Chats
+    marked_prompt: str
+    mark: str  # inside of spelled control tokens of the prompt, as `ControlTokens.marked` has it; "": nowhere
+    use: ToolUse | None
+    thinking: Thinking
+    grammar: str  # what the whole answer is held to, thinking aside; "": nothing
+
+    @property
+    def prompt(self) -> str:
+        return self.marked_prompt.replace(self.mark, "") if self.mark else self.marked_prompt
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.chats.dialect
+
+    @property
+    def is_more_than_text(self) -> bool:
+        """Whether the answer may hold anything but content."""
+        return self.use is not None or self.dialect.thinking is not None
+
+    @cached_property
+    def is_thinking(self) -> bool:
+        """The prompt ends in the midst of thinking."""
+        thinking = self.dialect.thinking
+        return thinking is not None and self.marked_prompt.rstrip().endswith(thinking[0])
+
+    @cached_property
+    def form(self) -> Form | None:
+        """What the answer is held to. Raises Refused: a tool's schema cannot be."""
+        if self.use is None:
+            return self._from_answer_on(self.grammar, "grammar") if self.grammar else None
+        try:
+            grammar = calls_grammar(self.dialect, self.use)
+        except BadRequest as error:
+            raise Refused(kind="bad_request", message=error.message, param=error.param) from error
+        if self.is_forced:
+            return self._from_answer_on(grammar, "tools")
+        return Form(grammar, is_late=True, spoken=self.chats.names, param="tools")
+
+    @property
+    def is_forced(self) -> bool:
+        """The answer must be calls."""
+        return self.use is not None and (self.use.is_required or self.use.only is not None)
+
+    def _from_answer_on(self, grammar: str, param: str) -> Form:
+        opening = None
+        if self.dialect.thinking is not None and not self.is_thinking and self.thinking.is_enabled is not False:
+            begin = self.chats.tokens(self.dialect.thinking[0])
+            opening = begin[0] if len(begin) == 1 else None
+        spoken = self.chats.names if self.use else {}
+        return Form(grammar, is_late=self.is_thinking, opening=opening, spoken=spoken, param=param)
+
+    def reply(self, stop: tuple[str, ...], sampler: Sampler) -> Reply:
+        is_whole = self.form is not None and (self.use is None or self.is_forced)  # all of the answer has the form
+        parser = ReplyParser(
+            self.dialect,
+            has_tools=self.use is not None,
+            is_thinking=self.is_thinking,
+            separates_thinking=self.thinking.is_separate,
+            on_call=(lambda text: True) if is_whole else sampler.hold,
+        )
+        budget = 0 if self.thinking.is_enabled is False else self.thinking.budget
+        cut = self.chats.tokens(self.dialect.cut_thinking) if budget is not None else []
+        hold = sampler.hold if is_whole else None
+        return Reply(parser, stop, self.chats.spelled, budget=budget, cut=cut, hold=hold)
+
+
+def _thinking_values(thinking: Thinking) -> dict:
+    """The names by which templates are told about thinking."""
+    values: dict = {}
+    if thinking.is_enabled is not None:
+        values |= {"enable_thinking": thinking.is_enabled, "thinking": thinking.is_enabled}
+    if thinking.effort is not None:
+        values["reasoning_effort"] = thinking.effort
+    return values

@@ -1,0 +1,231 @@
+"""Answers that are more than text, on real tiny models: thinking, calls of tools, and what holds them to their form."""
+
+import json
+import re
+
+import jsonschema
+import pytest
+import tiny_models
+from worker_bench import WorkerBench
+
+from offgrid.types import Sampling, Thinking, ToolUse
+
+WEATHER = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 12},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+    },
+    "required": ["city"],
+    "additionalProperties": False,
+}
+CLOCK = {"type": "object", "properties": {"zone": {"enum": ["UTC", "CET"]}}, "required": ["zone"]}
+SCHEMAS = {"get_weather": WEATHER, "get_time": CLOCK}
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": f"Use {name}", "parameters": schema}}
+    for name, schema in SCHEMAS.items()
+]
+ASK = [{"role": "user", "content": "Weather in Paris?"}]
+THOUGHT = ["<think>", "Hmm, ", "so it is.\n", "</think>", "\n\n", "Hello"]
+
+
+@pytest.fixture(scope="module")
+def babbler(tmp_path_factory):
+    path = tiny_models.chat_model(tmp_path_factory.mktemp("tiny") / "chat.gguf", eos_bias=2.0)
+    return WorkerBench(path)
+
+
+@pytest.fixture
+def scripted(tmp_path):
+    def make(pieces: list, template: str = tiny_models.THINKING) -> WorkerBench:
+        return WorkerBench(tiny_models.scripted_model(tmp_path / "scripted.gguf", pieces, template=template))
+
+    return make
+
+
+def drawn(seed: int) -> Sampling:
+    return Sampling(temperature=1.0, seed=seed, top_k=0, top_p=1.0, min_p=0.0)
+
+
+def answered(bench: WorkerBench, **fields) -> int:
+    id = bench.submit(messages=ASK, **fields)
+    bench.run()
+    assert not isinstance(bench.channel.ends[id], dict), bench.channel.ends[id]
+    return id
+
+
+# --- calls ---
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["Sure.", "<tool_call>", '\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n', "</tool_call>"],
+        [
+            "Sure.\n",
+            "<tool_",
+            "call>\n",
+            '{"name":',
+            ' "get_',
+            "weather",
+            '", "arg',
+            'uments": {"ci',
+            'ty": "Paris"}}',
+            "</tool_call>",
+        ],
+        ["Sure.", "<tool_call>", '{"name": "get_weather", "arguments": ', '{"city":', ' "Paris"}', "}", "</tool_call>"],
+    ],
+)
+def test_a_call_is_told_apart_from_the_text_before_it(scripted, pieces):
+    bench = scripted(pieces)
+    id = answered(bench, tool_use=ToolUse(TOOLS))
+    assert bench.channel.texts[id] == "Sure."
+    assert [(name, json.loads(arguments)) for name, arguments in bench.channel.calls(id)] == [
+        ("get_weather", {"city": "Paris"})
+    ]
+    assert bench.channel.ends[id].reason == "tool_calls"
+
+
+def test_without_tools_the_same_text_is_content(scripted):
+    pieces = ["Sure.", "<tool_call>", '{"name": "get_weather", "arguments": {}}', "</tool_call>"]
+    bench = scripted(pieces)
+    id = answered(bench)
+    assert bench.channel.texts[id] == "".join(pieces)
+    assert bench.channel.ends[id].reason == "stop"
+
+
+def test_a_call_that_has_begun_is_held_to_the_tools(scripted):
+    bench = scripted(["<tool_call>", '{"name": "rm_rf", "arguments": {"city": 7}}', "</tool_call>"])
+    id = answered(bench, tool_use=ToolUse(TOOLS), max_tokens=400)
+    ((name, arguments),) = bench.channel.calls(id)
+    assert name in SCHEMAS
+    if bench.channel.ends[id].reason == "tool_calls":
+        jsonschema.validate(json.loads(arguments), SCHEMAS[name])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_required_call_is_valid_however_the_model_babbles(babbler, seed):
+    id = answered(
+        babbler, tool_use=ToolUse(TOOLS, is_required=True, is_parallel=False), sampling=drawn(seed), max_tokens=600
+    )
+    assert babbler.channel.ends[id].reason == "tool_calls"
+    ((name, arguments),) = babbler.channel.calls(id)
+    jsonschema.validate(json.loads(arguments), SCHEMAS[name])
+    assert babbler.channel.texts.get(id, "") == ""
+
+
+def test_a_named_tool_is_the_one_that_is_called(babbler):
+    for seed in range(6):
+        id = answered(babbler, tool_use=ToolUse(TOOLS, only="get_time"), sampling=drawn(seed), max_tokens=600)
+        assert [name for name, _ in babbler.channel.calls(id)] == ["get_time"]
+
+
+def test_calls_in_one_batch_are_those_that_each_makes_alone(babbler):
+    uses = [ToolUse(TOOLS, is_required=True), ToolUse(TOOLS, only="get_time"), ToolUse(TOOLS), None]
+    alone = []
+    for use in uses:
+        id = answered(babbler, tool_use=use, max_tokens=80)
+        alone.append((babbler.channel.texts.get(id), babbler.channel.calls(id)))
+    ids = [babbler.submit(messages=ASK, tool_use=use, max_tokens=80) for use in uses]
+    babbler.run()
+    assert [(babbler.channel.texts.get(id), babbler.channel.calls(id)) for id in ids] == alone
+
+
+def test_a_tool_whose_schema_cannot_be_held_is_refused_by_its_path(babbler):
+    odd = [
+        {
+            "type": "function",
+            "function": {"name": "odd", "parameters": {"type": "object", "properties": {"a": {"not": {}}}}},
+        }
+    ]
+    error = babbler.refusal(messages=ASK, tool_use=ToolUse(odd, is_required=True))
+    assert error["kind"] == "bad_request"
+    assert error["param"].startswith("tools[0].function.parameters")
+
+
+def test_stop_strings_end_content_and_never_a_call(scripted):
+    pieces = ["Su", "re.", "<tool_call>", '{"name": "get_weather", "arguments": {"city": "re."}}', "</tool_call>"]
+    bench = scripted(pieces)
+    id = answered(bench, tool_use=ToolUse(TOOLS), stop=("Paris", "city"))
+    assert bench.channel.calls(id) == [("get_weather", '{"city": "re."}')]
+    id = answered(bench, tool_use=ToolUse(TOOLS), stop=("re",))
+    assert (bench.channel.texts[id], bench.channel.calls(id)) == ("Su", [])
+    assert bench.channel.ends[id].reason == "stop"
+
+
+def test_the_scores_beside_a_call_are_those_of_the_content(scripted):
+    pieces = ["Su", "re.", "<tool_call>", '{"name": "get_weather", "arguments": {"city": "x"}}', "</tool_call>"]
+    bench = scripted(pieces)
+    id = answered(bench, tool_use=ToolUse(TOOLS), logprobs=1)
+    assert [score.piece for score in bench.channel.scores(id)] == [b"Su", b"re."]
+
+
+# --- thinking ---
+
+
+def test_thinking_is_told_apart_from_the_answer_and_counted(scripted):
+    bench = scripted(THOUGHT)
+    id = answered(bench)
+    assert bench.channel.thought(id) == "Hmm, so it is."
+    assert bench.channel.texts[id] == "Hello"
+    assert bench.channel.ends[id].usage.thinking_tokens == 4
+
+
+def test_thinking_stays_in_the_text_where_that_is_asked_for(scripted):
+    bench = scripted(THOUGHT)
+    id = answered(bench, thinking=Thinking(is_separate=False))
+    assert bench.channel.texts[id] == "".join(THOUGHT)
+
+
+def test_a_prompt_that_leaves_the_thinking_open_begins_in_it(scripted):
+    bench = scripted(THOUGHT[1:], template=tiny_models.THINKING.replace("assistant\n' }}", "assistant\n<think>\n' }}"))
+    id = answered(bench)
+    assert (bench.channel.thought(id), bench.channel.texts[id]) == ("Hmm, so it is.", "Hello")
+
+
+def test_thinking_switched_off_is_the_templates_own_way(scripted):
+    bench = scripted(THOUGHT)
+    thinking = Thinking(is_enabled=False)
+    assert bench.service.preparer.prompt(
+        {
+            "messages": ASK,
+            "tool_use": None,
+            "thinking": {"is_enabled": False, "effort": None, "budget": None, "is_separate": True},
+            "template_values": {},
+        }
+    ).endswith("<think>\n\n</think>\n\n")
+    id = answered(bench, thinking=thinking)
+    assert bench.channel.thought(id) == ""
+
+
+@pytest.mark.parametrize("budget", [0, 1, 2])
+def test_a_budget_ends_the_thinking_and_the_answer_follows(scripted, budget):
+    bench = scripted(THOUGHT)
+    id = answered(bench, thinking=Thinking(budget=budget))
+    assert bench.channel.thought(id) in ("", "Hmm,", "Hmm, so it is.")[: budget + 1]
+    assert bench.channel.ends[id].usage.thinking_tokens <= budget + 3  # and the end of it, which is forced
+    assert "Hmm" not in bench.channel.texts[id]
+    assert "think>" not in bench.channel.texts[id]
+
+
+def test_a_grammar_holds_the_answer_and_not_the_thinking(scripted):
+    bench = scripted(THOUGHT)
+    id = answered(bench, grammar='root ::= "yes" | "no"')
+    assert bench.channel.thought(id) == "Hmm, so it is."
+    assert bench.channel.texts[id] in ("yes", "no")
+
+
+def test_a_required_call_comes_after_the_thinking(scripted):
+    bench = scripted(THOUGHT)
+    id = answered(bench, tool_use=ToolUse(TOOLS, only="get_time"), max_tokens=900)
+    assert bench.channel.thought(id) == "Hmm, so it is."
+    ((name, arguments),) = bench.channel.calls(id)
+    assert name == "get_time"
+    jsonschema.validate(json.loads(arguments), CLOCK)
+
+
+def test_stop_strings_and_tool_calls_in_thinking_are_thinking(scripted):
+    bench = scripted(["<think>", "a <tool_call> ", "b", "</think>", "Hello"])
+    id = answered(bench, tool_use=ToolUse(TOOLS), stop=("b",))
+    assert re.sub(r"\s+", " ", bench.channel.thought(id)) == "a <tool_call> b"
+    assert bench.channel.texts[id] == "Hello"
