@@ -142,7 +142,7 @@ def test_a_wrong_limit_is_refused_with_what_would_work(server_without_models, su
         ("/v1/admin/usage?by=user,name", "by"),
         ("/v1/admin/usage?format=xml", "format"),
         ("/v1/admin/usage?until=2030-02-01", "until"),
-        ("/v1/quota?user_id=a1", None),
+        ("/v1/quota?user_id=a1", "user_id"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name(server_without_models, path, param):

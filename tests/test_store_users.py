@@ -7,8 +7,7 @@ import unicodedata
 import pytest
 from running import wait_until
 
-from offgrid.api.fields import Fields
-from offgrid.api.sessions import read_name
+from offgrid.api.sessions import Name
 from offgrid.errors import BadRequest, Conflict, NotFound, SetupError
 from offgrid.store import accounts as accounts_module
 from offgrid.store.accounts import Accounts
@@ -63,7 +62,7 @@ def test_a_text_of_any_length_is_no_name_and_no_password_without_its_marks_being
     with pytest.raises(BadRequest):
         users.create("bob", marks)
     with pytest.raises(BadRequest):
-        read_name(Fields({"name": marks}))
+        Name().read(marks, "name")
     assert max(lengths) < 1000
 
 

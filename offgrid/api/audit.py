@@ -10,6 +10,9 @@ import json
 import re
 import time
 
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field
+from offgrid.api.shapes import Text, Whole
 from offgrid.errors import BadRequest, Unavailable
 from offgrid.store.audit_chain import Entry, Row, to_json, utc_text
 from offgrid.store.audit_check import check_log
@@ -25,6 +28,38 @@ ASKED = {"/v1/chat/completions": "messages", "/v1/completions": "prompt", "/v1/e
 MAX_ASKED_BYTES = 16 * 1024
 MAX_TARGET_CHARS = 200
 MAX_ROWS = 1000
+
+LIMIT = Field("limit", Whole(1, MAX_ROWS), "How many rows at most.", 100)
+BEFORE = Field("before", Whole(1, 2**62), "Only rows of a smaller number: the next_before of the page before.")
+USER = Field("user", Text(), "Only rows of this user, by id or name.")
+ACTION = Field("action", Text(), "Only rows whose action holds this text.")
+EVENT = {
+    "seq": int,
+    "at": str,
+    "action": str,
+    "request_id": str,
+    "user_id": (str, None),
+    "name": str,
+    "role": str,
+    "key_id": (int, None),
+    "address": str,
+    "target": str,
+    "status": int,
+    "code": str,
+    "took_ms": int,
+    "detail": object,
+    "hash": str,
+}
+REPORT = {
+    "ok": bool,
+    "findings": [str],
+    "rows": int,
+    "first_seq": int,
+    "last_seq": int,
+    "unfinished_rows": int,
+    "head": ({"seq": int, "hash": str}, None),
+    "key": str,
+}
 
 
 def note(request: Request, app, status: int, seconds: float) -> None:
@@ -76,22 +111,18 @@ def _asked(request: Request) -> dict[str, str | int]:
     return {"asked": text, "asked_bytes": len(asked)} if len(asked) > MAX_ASKED_BYTES else {"asked": text}
 
 
-def list_events(request: Request, app) -> Response:
-    """GET /v1/admin/audit: newest first; `next_before` is the `before` of the next page, null at the end."""
-    limit = _whole(request, "limit", 1, MAX_ROWS, 100)
-    query = request.query
-    known = {"limit", "before", "user", "action"}
-    if unknown := query.keys() - known:
-        name = min(unknown)
-        raise BadRequest(f"There is no parameter {name} here; there are {', '.join(sorted(known))}.", param=name)
-    before = _whole(request, "before", 1, 2**62, None)
-    rows = app.audit.newest(limit, before=before, user=query.get("user", ""), action=query.get("action", ""))
+@endpoint(query=(LIMIT, BEFORE, USER, ACTION), answer={"object": "list", "data": [EVENT], "next_before": (int, None)})
+def list_events(_request: Request, app, asked: Asked) -> Response:
+    """Who did what, newest first. `next_before` is the `before` of the next page, null at the end."""
+    limit = asked["limit"]
+    rows = app.audit.newest(limit, before=asked["before"], user=asked["user"] or "", action=asked["action"] or "")
     next_before = rows[-1].seq if len(rows) == limit else None
     return Response.json({"object": "list", "data": [as_json(row) for row in rows], "next_before": next_before})
 
 
+@endpoint(answer=REPORT)
 def verify_events(_request: Request, app) -> Response:
-    """GET /v1/admin/audit/verify: check the whole log. One at a time, as it reads every row."""
+    """Check the whole audit log; one check at a time, as it reads every row."""
     if not app.audit.checking.acquire(blocking=False):
         raise Unavailable("The audit log is being checked already.", retry_after_s=5)
     try:
@@ -122,12 +153,3 @@ def as_json(row: Row) -> dict:
     except ValueError:  # somebody changed it; `verify` says so
         detail = None
     return {"seq": row.seq, "at": at, **fields, "detail": detail, "hash": row.hash.hex()}
-
-
-def _whole(request: Request, name: str, low: int, high: int, default: int | None) -> int | None:
-    given = request.query.get(name)
-    if given is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,19}", given) or not low <= int(given) <= high:
-        raise BadRequest(f"{name} must be a whole number from {low} to {high}; it is {given[:40]!r}.", param=name)
-    return int(given)

@@ -2,14 +2,44 @@
 
 from datetime import UTC, datetime, timedelta
 
+from offgrid.api.endpoint import endpoint
 from offgrid.web.message import Request, Response
 
 # Answers are never taken from an earlier request: a model is asked each time.
 NO_RESPONSE_CACHE = {"enabled": False, "entries": 0, "max_entries": 0, "hits": 0, "misses": 0}
+RESPONSE_CACHE = {"enabled": bool, **dict.fromkeys(("entries", "max_entries", "hits", "misses"), int)}
+IN_MEMORY = {
+    "model_id": str,
+    "is_ready": bool,
+    "pinned": bool,
+    "active_requests": int,
+    "keep_alive_s": float,
+    "last_access": str,
+    "reserved_mb": int,
+    "used_mb": int,
+}
+CACHES = {
+    "model_cache": {
+        "max_instances": int,
+        "current_count": int,
+        "cached_models": [IN_MEMORY],
+        "default_model": str,
+        "mlock_enabled": bool,
+        "system_ram_mb": int,
+    },
+    "response_cache": RESPONSE_CACHE,
+    "loaded_models": [{"id": str, "size_mb": int}],
+    "cache_size": int,
+    "max_size": int,
+}
 
 
+@endpoint(answer=CACHES)
 def get_cache_stats(_request: Request, app) -> Response:
-    """Nested as the original server has it, and flat (`loaded_models`, `cache_size`, `max_size`, in MB)."""
+    """Which models are in memory, and what they take.
+
+    Nested as the original server has it, and flat (`loaded_models`, `cache_size`, `max_size`, in MB).
+    """
     pool = app.pool
     workers = [worker for worker in pool.workers if not worker.is_leaving]
     loaded = [_entry(app, worker) for worker in workers]

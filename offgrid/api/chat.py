@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from offgrid.api.fields import Fields, kind_of
 from offgrid.api.generate import generate
-from offgrid.api.keep_alive import read_keep_alive
+from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.logprobs import read_chat_logprobs
-from offgrid.api.models import model_for
+from offgrid.api.models import MODEL, model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.thinking import read_thinking
 from offgrid.api.tools import read_calls, read_tool_use
@@ -21,7 +21,7 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 def create_chat_completion(request: Request, app) -> Response | None:
     request.tally.service = "chat"
     fields = Fields(request.json())
-    model, own = model_for(app, fields, "chat")
+    model, own = model_for(app, fields.asked(MODEL), "chat")
     conversation = read_conversation(fields, own.system_prompt)
     logprobs = read_chat_logprobs(fields)
     generation = read_generation(fields, own, model.id, request.who.client)
@@ -31,7 +31,7 @@ def create_chat_completion(request: Request, app) -> Response | None:
     asked = replace(generation, **conversation, logprobs=logprobs)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)
-    keep_alive_s = read_keep_alive(fields)
+    keep_alive_s = read_keep_alive(fields.asked(*KEEP_ALIVE))
     _refuse_what_is_not_there(fields)
     all_asked = choices(asked, n)
     return generate(

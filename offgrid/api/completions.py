@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from offgrid.api.fields import Fields
 from offgrid.api.generate import generate
-from offgrid.api.keep_alive import read_keep_alive
+from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.logprobs import read_text_logprobs
-from offgrid.api.models import model_for
+from offgrid.api.models import MODEL, model_for
 from offgrid.api.sampling import MAX_CHOICES, NO_OPS, choices, read_generation, read_stream
 from offgrid.api.wire import OpenAIEncoder, TextFormat
 from offgrid.errors import BadRequest
@@ -18,14 +18,14 @@ MAX_PROMPTS = 64
 def create_completion(request: Request, app) -> Response | None:
     request.tally.service = "completions"
     fields = Fields(request.json())
-    model, own = model_for(app, fields, "chat")
+    model, own = model_for(app, fields.asked(MODEL), "chat")
     prompts = _prompts(fields)
     logprobs = read_text_logprobs(fields)
     asked = replace(read_generation(fields, own, model.id, request.who.client), logprobs=logprobs)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     echo = _read_echo(fields, logprobs)
     is_stream, include_usage = read_stream(fields)
-    keep_alive_s = read_keep_alive(fields)
+    keep_alive_s = read_keep_alive(fields.asked(*KEEP_ALIVE))
     _refuse_what_is_not_there(fields)
     all_asked = [choice for prompt in prompts for choice in choices(replace(asked, prompt=prompt), n)]
     form = TextFormat(n, logprobs is not None, tuple(one.prompt for one in all_asked) if echo else ())

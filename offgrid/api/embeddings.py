@@ -3,10 +3,12 @@
 import base64
 import struct
 
-from offgrid.api.fields import Fields
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field, Ignored, Unsupported, required
 from offgrid.api.generate import ask_once
-from offgrid.api.keep_alive import read_keep_alive
-from offgrid.api.models import model_for
+from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
+from offgrid.api.models import MODEL, model_for
+from offgrid.api.shapes import Choice, Texts
 from offgrid.errors import BadRequest
 from offgrid.types import EmbedRequest, Vectors
 from offgrid.web.message import Request, Response
@@ -14,42 +16,41 @@ from offgrid.web.message import Request, Response
 MAX_TEXTS = 2048  # OpenAI's own limit
 
 
-def create_embeddings(request: Request, app) -> Response:
+class Input(Texts):
+    def read(self, value: object, path: str) -> tuple[str, ...]:
+        if isinstance(value, list) and value and all(isinstance(one, (int, list)) for one in value):
+            raise BadRequest(
+                f"{path} must be text: this server does not take token ids here. Send the text.", param=path
+            )
+        return super().read(value, path)
+
+
+ENCODINGS = ("float", "base64")
+BODY = (
+    MODEL,
+    required("input", Input(MAX_TEXTS, 1), f"A text, or up to {MAX_TEXTS}; none is cut to fit the model's context."),
+    Field("encoding_format", Choice(ENCODINGS), "base64 holds little-endian float32.", "float"),
+    Unsupported("dimensions", "vectors have the length that the model was trained for."),
+    Ignored("user", "There is no abuse to be traced on a machine of one's own."),
+    *KEEP_ALIVE,
+)
+VECTOR = {"object": "embedding", "index": int, "embedding": ([float], str)}
+ANSWER = {"object": "list", "data": [VECTOR], "model": str, "usage": {"prompt_tokens": int, "total_tokens": int}}
+
+
+@endpoint(body=BODY, answer=ANSWER, errors=(404, 507))
+def create_embeddings(request: Request, app, asked: Asked) -> Response:
+    """A unit vector for each text."""
     request.tally.service = "embeddings"
-    fields = Fields(request.json())
-    model, _ = model_for(app, fields, "embedding")
-    texts = _texts(fields)
-    encoding = fields.string("encoding_format", "float")
-    if encoding not in ("float", "base64"):
-        raise fields.refuse("encoding_format", "float or base64", encoding)
-    if fields.take("dimensions") is not None:
-        raise BadRequest(
-            "dimensions cannot be chosen: vectors have the length that the model was trained for. Leave it out.",
-            param="dimensions",
-        )
-    keep_alive_s = read_keep_alive(fields)
-    fields.ignore("user")
-    fields.finish()
-    vectors = ask_once(request, app, model, EmbedRequest(model.id, texts), keep_alive_s)
+    model, _ = model_for(app, asked, "embedding")
+    encoding = asked["encoding_format"]
+    vectors = ask_once(request, app, model, EmbedRequest(model.id, asked["input"]), read_keep_alive(asked))
     usage = {"prompt_tokens": vectors.n_tokens, "total_tokens": vectors.n_tokens}
     data = [
         {"object": "embedding", "index": i, "embedding": row}
         for i, row in enumerate(_rows(vectors, as_base64=encoding == "base64"))
     ]
     return Response.json({"object": "list", "data": data, "model": model.id, "usage": usage})
-
-
-def _texts(fields: Fields) -> list[str]:
-    given = fields.take("input")
-    texts = [given] if isinstance(given, str) else given
-    if isinstance(texts, list) and texts and all(isinstance(t, (int, list)) for t in texts):
-        raise BadRequest(
-            "input must be text: this server does not take token ids. Send the text itself.", param="input"
-        )
-    is_text = isinstance(texts, list) and all(isinstance(t, str) and t for t in texts)
-    if not is_text or not 1 <= len(texts) <= MAX_TEXTS:
-        raise fields.refuse("input", f"a string, or a list of 1 to {MAX_TEXTS} strings, none of them empty", given)
-    return texts
 
 
 def _rows(vectors: Vectors, *, as_base64: bool) -> list:

@@ -3,17 +3,37 @@
 import time
 
 import offgrid
+from offgrid.api.answers import JSON, TEXT
+from offgrid.api.endpoint import endpoint
 from offgrid.api.system import uptime_text
 from offgrid.web.message import Request, Response
 
+HEALTH = {
+    "status": "healthy",
+    "version": str,
+    "uptime": str,
+    "uptime_seconds": int,
+    "timestamp": int,
+    "requests_in_flight": int,
+    "models_loaded": [str],
+    "audit": ("ok", "failing", "off"),
+}
+READINESS = {"status": ("ready", "not_ready"), "models_available": int, "timestamp": int}
 
+
+@endpoint(answer={"name": str, "version": str, "status": "running"})
 def get_root(_request: Request, _app) -> Response:
+    """What answers here."""
     return Response.json({"name": "OffGrid LLM", "version": offgrid.__version__, "status": "running"})
 
 
+@endpoint(answer=HEALTH)
 def get_health(_request: Request, app) -> Response:
-    """Answers as soon as the port does, whatever the models do: nothing is looked up for it. Everybody may ask, so it
-    tells nothing of who uses the server, or of the machine."""
+    """How the server is.
+
+    Answers as soon as the port does, whatever the models do: nothing is looked up for it. Everybody may ask, so it
+    tells nothing of who uses the server, or of the machine.
+    """
     uptime_s = time.monotonic() - app.started
     return Response.json(
         {
@@ -36,6 +56,7 @@ def _audit(app) -> str:
     return "failing" if app.auditor.is_failing else "ok"
 
 
+@endpoint(answers={200: {JSON: READINESS}, 503: {JSON: READINESS}})
 def get_readiness(_request: Request, app) -> Response:
     """Ready is a server that has a model to answer with; 503 otherwise, as load balancers expect it."""
     n_models = sum(1 for file in app.catalog.scan() if file.kind == "chat")
@@ -47,5 +68,7 @@ def get_readiness(_request: Request, app) -> Response:
     return Response.json(answer, status=200 if n_models else 503, headers={} if n_models else {"Retry-After": "5"})
 
 
+@endpoint(answers={200: {TEXT: "ok"}})
 def get_liveness(_request: Request, _app) -> Response:
+    """Whether the server answers at all."""
     return Response(200, b"ok", {"Content-Type": "text/plain; charset=utf-8"})

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import offgrid
 from offgrid.api import traffic
+from offgrid.api.answers import TEXT
+from offgrid.api.endpoint import endpoint
 from offgrid.engine import meters
 from offgrid.metrics import CONTENT_TYPE, Family, Reading, exposition
 from offgrid.web.message import Request, Response
@@ -79,7 +81,9 @@ FAMILIES = (
 )
 
 
+@endpoint(answers={200: {TEXT: str}})
 def get_metrics(_request: Request, app) -> Response:
+    """Everything that is counted, for Prometheus."""
     readings = [*app.traffic.read(), *app.pool.meters.read(), *_server(app), *_machine(app), *_models(app)]
     return Response(200, exposition(readings), {"Content-Type": CONTENT_TYPE})
 

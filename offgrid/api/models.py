@@ -1,6 +1,8 @@
 """GET /v1/models, which model a request means, and reading a model's file ahead."""
 
-from offgrid.api.fields import Fields
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field
+from offgrid.api.shapes import Text
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.prewarm import read_ahead
 from offgrid.errors import BadRequest, InsufficientMemory
@@ -11,7 +13,25 @@ from offgrid.web.message import Request, Response
 LISTED = {"chat": "llm", "embedding": "embedding"}
 USES = {"chat": "/v1/chat/completions", "embedding": "/v1/embeddings"}
 
+MODEL = Field("model", Text(), "The id of a model, as GET /v1/models lists them; when left out, the default one.")
+ENTRY = {
+    "id": str,
+    "object": "model",
+    "created": int,
+    "owned_by": str,
+    "type": str,
+    "size": int,
+    "state?": ("not-loaded", "loading", "loaded"),
+    "pinned?": bool,
+    "fits?": bool,
+    "memory_mb?": (int, None),
+    "context_length?": (int, None),
+}
+LIST = {"object": "list", "data": [ENTRY], "broken?": [{"id": str, "reason": str}]}
+WARMING = {"success": True, "status": "warming", "model_id": str, "path": str, "message": str}
 
+
+@endpoint(answer=LIST)
 def list_models(_request: Request, app) -> Response:
     """What can be asked for, and, apart from that, which files are broken and why."""
     files = app.catalog.scan()
@@ -23,13 +43,15 @@ def list_models(_request: Request, app) -> Response:
     return Response.json(answer)
 
 
+@endpoint(answer=ENTRY)
 def get_model(_request: Request, app, id: str) -> Response:
+    """One model, under any of its names."""
     return Response.json(_entry(app, app.catalog.resolve(id), app.pool.capacity))
 
 
-def refresh_models(request: Request, app) -> Response:
+@endpoint(body=(), answer=LIST)
+def refresh_models(request: Request, app, _asked: Asked) -> Response:
     """The list, with every file looked at again, also where its size and time say that nothing changed."""
-    Fields(request.json() if request.body else {}).finish()
     app.catalog.forget()
     return list_models(request, app)
 
@@ -71,9 +93,9 @@ def _residence(app, file: ModelFile, capacity: int) -> dict:
     }
 
 
-def model_for(app, fields: Fields, kind: str) -> tuple[ModelFile, ModelSettings]:
+def model_for(app, asked: Asked, kind: str) -> tuple[ModelFile, ModelSettings]:
     """The model that a request names, or the default of that kind when it names none, and its own settings."""
-    name = fields.string("model")
+    name = asked["model"]
     model = app.catalog.resolve(name) if name else app.default_model(kind)
     if model.kind != kind:
         use = USES.get(model.kind)

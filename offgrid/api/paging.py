@@ -1,15 +1,11 @@
 """`?limit=` and `?offset=` of a list that can be long."""
 
-from offgrid.api.fields import Fields
-from offgrid.web.message import Request
+from offgrid.api.fields import Field
+from offgrid.api.shapes import Whole
 
 MAX_OFFSET = 2**31
+N_LISTED, MAX_LISTED = 100, 1000
 
-
-def read_page(request: Request, default: int, most: int) -> tuple[int, int]:
-    """(limit, offset); the query may hold nothing else. Raises BadRequest."""
-    query = {name: int(text) if text.isdecimal() and len(text) < 19 else text for name, text in request.query.items()}
-    fields = Fields(query)
-    limit, offset = fields.whole("limit", 1, most, default), fields.whole("offset", 0, MAX_OFFSET, 0)
-    fields.finish()
-    return limit, offset
+LIMIT = Field("limit", Whole(1, MAX_LISTED), "How many at most.", N_LISTED)
+OFFSET = Field("offset", Whole(0, MAX_OFFSET), "How many of the first ones to pass over.", 0)
+PAGE = (LIMIT, OFFSET)

@@ -6,21 +6,51 @@ Neither loads a model or keeps one loaded.
 from dataclasses import asdict
 
 import offgrid
-from offgrid.api.fields import Fields
-from offgrid.api.models import model_for
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field, Fields
+from offgrid.api.models import MODEL, model_for
 from offgrid.api.sampling import read_sampling
+from offgrid.api.shapes import Text
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.worker_client import WorkerClient
 from offgrid.errors import InsufficientMemory
 from offgrid.sections import ModelSettings
 from offgrid.web.message import Request, Response
 
+PROPS = {
+    "default_generation_settings": {"n_ctx": (int, None), "params": {str: object}},
+    "total_slots": int,
+    "model_alias": str,
+    "model_path": str,
+    "chat_template": (str, None),
+    "bos_token": (str, None),
+    "eos_token": (str, None),
+    "modalities": {"vision": bool, "audio": bool},
+    "endpoint_slots": bool,
+    "endpoint_props": bool,
+    "endpoint_metrics": bool,
+    "build_info": str,
+    "is_sleeping": bool,
+}
+SLOT = {
+    "id": int,
+    "model": str,
+    "n_ctx": int,
+    "speculative": bool,
+    "is_processing": bool,
+    "id_task": int,
+    "n_prompt_tokens?": int,
+    "n_prompt_tokens_cache?": int,
+    "n_prompt_tokens_processed?": int,
+    "next_token?": [{"has_next_token": bool, "n_remain": int, "n_decoded": int}],
+}
+WHICH = Field("model", Text(), "The id of a chat model; when left out, every loaded one.")
 
-def get_props(request: Request, app) -> Response:
+
+@endpoint(query=(MODEL,), answer=PROPS, errors=(404,))
+def get_props(_request: Request, app, asked: Asked) -> Response:
     """A chat model and its defaults. What only a loaded model tells is null while it `is_sleeping`."""
-    fields = Fields(request.query)
-    model, own = model_for(app, fields, "chat")
-    fields.finish()
+    model, own = model_for(app, asked, "chat")
     worker = next((w for w in app.pool.workers if w.model_id == model.id and w.is_ready), None)
     facts = worker.facts if worker else {}
     return Response.json(
@@ -45,11 +75,10 @@ def get_props(request: Request, app) -> Response:
     )
 
 
-def list_slots(request: Request, app) -> Response:
+@endpoint(query=(WHICH,), answer=[SLOT], errors=(404,))
+def list_slots(_request: Request, app, asked: Asked) -> Response:
     """One entry for each slot of each loaded chat model, or of one model; as of at most a second ago."""
-    fields = Fields(request.query)
-    wanted = model_for(app, fields, "chat")[0].id if fields.string("model") else None
-    fields.finish()
+    wanted = model_for(app, asked, "chat")[0].id if asked["model"] else None
     workers = [w for w in app.pool.workers if w.is_ready and w.settings["kind"] == "chat"]
     return Response.json([slot for w in workers if wanted in (None, w.model_id) for slot in _slots(w)])
 

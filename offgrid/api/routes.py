@@ -30,6 +30,7 @@ from offgrid.api import (
     verify,
 )
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
+from offgrid.api.endpoint import FORM
 from offgrid.web.router import Route
 
 # What is of no use without accounts: refused there as multi_user_disabled.
@@ -83,7 +84,7 @@ ROUTES = (
     PeopleRoute("GET", "/v1/users/{id}/api-keys", api_keys.list_keys, "account"),
     PeopleRoute("POST", "/v1/users/{id}/api-keys", api_keys.create_key, "account"),
     PeopleRoute("DELETE", "/v1/users/{id}/api-keys/{key_id}", api_keys.revoke_key, "account"),
-    LollmsRoute("POST", "/api/auth/token", auth.create_token, PUBLIC, accepts=(auth.FORM,)),
+    LollmsRoute("POST", "/api/auth/token", auth.create_token, PUBLIC, accepts=(FORM,)),
     LollmsRoute("GET", "/api/api-keys", lollms_keys.list_keys, "account"),
     LollmsRoute("POST", "/api/api-keys", lollms_keys.create_key, "account"),
     LollmsRoute("DELETE", "/api/api-keys", lollms_keys.revoke_keys, "account"),

@@ -2,8 +2,11 @@
 
 import unicodedata
 
-from offgrid.api.fields import Fields
-from offgrid.api.paging import read_page
+from offgrid.api import paging
+from offgrid.api.answers import DONE, JSON, PAGE
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field, Object, Variants, required
+from offgrid.api.shapes import ListOf, Shape, Text, wrong
 from offgrid.api.times import rfc3339
 from offgrid.store.sessions import MAX_MESSAGES, Message, Session
 from offgrid.web.message import Request, Response
@@ -11,89 +14,107 @@ from offgrid.web.message import Request, Response
 ROLES = ("system", "user", "assistant", "tool")
 MAX_NAME_CHARS = 128
 MAX_MODEL_CHARS = 256
-N_LISTED, MAX_LISTED = 100, 1000
 
 
-def list_sessions(request: Request, app) -> Response:
-    """With their messages, as the original's clients read them, so that a page is also bounded in bytes."""
-    limit, offset = read_page(request, N_LISTED, MAX_LISTED)
+class Name(Shape):
+    """Letters of any script (with their marks), digits and ` . _ -`: what a URL and a page can show unharmed."""
+
+    wanted = f"1 to {MAX_NAME_CHARS} letters, digits, spaces or . _ -, begin with a letter or digit, not end in a space"
+
+    def read(self, value: object, path: str) -> str:
+        if not isinstance(value, str):
+            raise wrong(path, "a string", value)
+        # Not a text of any length: its normal form takes a time that grows with the square of its marks.
+        name = _normal(value) if len(value) <= 4 * MAX_NAME_CHARS else value
+        is_right = 1 <= len(name) <= MAX_NAME_CHARS and all(_is_part_of_names(c) for c in name)
+        if not is_right or not name[0].isalnum() or name[-1] == " ":
+            raise wrong(path, self.wanted, name)
+        return name
+
+    def schema(self) -> dict:
+        return {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
+
+
+class OneOrMore(Shape):
+    """A message by itself, or several under `messages`."""
+
+    def read(self, value: dict, path: str) -> Asked:
+        return (SEVERAL if "messages" in value else MESSAGE).read(value, path)
+
+    def schema(self) -> dict:
+        return {"anyOf": [MESSAGE.schema(), SEVERAL.schema()]}
+
+
+def _content(min_chars: int) -> Object:
+    return Object(required("content", Text(min_chars, is_unicode=True), "What they say."))
+
+
+# An assistant's text may be empty: a model may have had nothing to say.
+MESSAGE = Variants("role", {role: _content(role != "assistant") for role in ROLES})
+NAME = required("name", Name(), "What the session is called: letters, digits, spaces and . _ -")
+MODEL_ID = Field("model_id", Text(max_chars=MAX_MODEL_CHARS, is_unicode=True), "The model that it is held with.", "")
+MESSAGES = Field(
+    "messages",
+    ListOf(MESSAGE, MAX_MESSAGES, says=f"a list of up to {MAX_MESSAGES} messages"),
+    "What has been said so far.",
+    [],
+)
+SEVERAL = Object(
+    required("messages", ListOf(MESSAGE, MAX_MESSAGES, 1, "a list of at least one message"), "In this order.")
+)
+SESSION = {
+    "name": str,
+    "model_id": str,
+    "messages": [{"role": str, "content": str, "timestamp": str}],
+    "created_at": str,
+    "updated_at": str,
+}
+
+
+@endpoint(query=paging.PAGE, answer={"sessions": [SESSION], **PAGE})
+def list_sessions(request: Request, app, asked: Asked) -> Response:
+    """One's sessions, changed last first.
+
+    With their messages, as the original's clients read them, so that a page is also bounded in bytes.
+    """
     owner = request.who.owner
-    found = app.sessions.list(owner, limit, offset)
+    found = app.sessions.list(owner, asked["limit"], asked["offset"])
     answer = {"sessions": [_as_json(s) for s in found], "count": len(found), "total": app.sessions.count(owner)}
     return Response.json(answer)
 
 
-def create_session(request: Request, app) -> Response:
-    fields = Fields(request.json())
-    name = read_name(fields)
-    model_id = _text(fields, "model_id", fields.string("model_id", ""))
-    if len(model_id) > MAX_MODEL_CHARS:
-        raise fields.refuse("model_id", f"at most {MAX_MODEL_CHARS} characters long", model_id)
-    messages = _messages(fields)
-    fields.finish()
-    return Response.json(_as_json(app.sessions.create(request.who.owner, name, model_id, messages)), status=201)
+@endpoint(body=(NAME, MODEL_ID, MESSAGES), answers={201: {JSON: SESSION}}, errors=(409,))
+def create_session(request: Request, app, asked: Asked) -> Response:
+    """Keep a conversation under a name."""
+    messages = [_message(one) for one in asked["messages"]]
+    session = app.sessions.create(request.who.owner, asked["name"], asked["model_id"], messages)
+    return Response.json(_as_json(session), status=201)
 
 
+@endpoint(answer=SESSION)
 def get_session(request: Request, app, name: str) -> Response:
+    """A session with its messages."""
     return Response.json(_as_json(app.sessions.get(request.who.owner, _normal(name))))
 
 
+@endpoint(answer=DONE)
 def delete_session(request: Request, app, name: str) -> Response:
+    """Delete a session and its messages."""
     app.sessions.delete(request.who.owner, _normal(name))
     return Response.json({"success": True, "message": f"The session {name!r} is deleted."})
 
 
-def append_messages(request: Request, app, name: str) -> Response:
-    """One message, or several with none of another client between them."""
-    body = request.json()
-    fields = Fields(body)
-    if "messages" in body:
-        messages = _messages(fields)
-        if not messages:
-            raise fields.refuse("messages", "a list of at least one message", [])
-        fields.finish()
-    else:
-        messages = [_message(fields)]
+@endpoint(body=OneOrMore(), answer=DONE)
+def append_messages(request: Request, app, asked: Asked, name: str) -> Response:
+    """Put a message at the end of a session, or several with none of another client between them."""
+    messages = [_message(one) for one in asked.get("messages", (asked,))]
     app.sessions.append(request.who.owner, _normal(name), messages)
     n = len(messages)
     return Response.json({"success": True, "message": f"{n} message{'s are' if n > 1 else ' is'} added to {name!r}."})
 
 
-def _messages(fields: Fields) -> list[Message]:
-    given = fields.take("messages") or []
-    if not isinstance(given, list) or len(given) > MAX_MESSAGES:
-        raise fields.refuse("messages", f"a list of up to {MAX_MESSAGES} messages", given)
-    messages = []
-    for i, item in enumerate(given):
-        if not isinstance(item, dict):
-            raise fields.refuse(f"messages[{i}]", "an object with role and content", item)
-        messages.append(_message(Fields(item, f"messages[{i}].")))
-    return messages
-
-
-def _message(fields: Fields) -> Message:
-    role = fields.string("role")
-    if role not in ROLES:
-        raise fields.refuse("role", f"one of {', '.join(ROLES)}", role)
-    content = fields.string("content")
-    if content is None or (not content and role != "assistant"):  # a model may have had nothing to say
-        raise fields.refuse("content", "a string, and only an assistant's may be empty", content)
-    fields.finish()
-    return Message(role, _text(fields, "content", content))
-
-
-def read_name(fields: Fields) -> str:
-    """Letters of any script (with their marks), digits and ` . _ -`: what a URL and a page can show unharmed."""
-    given = fields.string("name") or ""
-    # Not a text of any length: its normal form takes a time that grows with the square of its marks.
-    name = _normal(given) if len(given) <= 4 * MAX_NAME_CHARS else given
-    is_right = 1 <= len(name) <= MAX_NAME_CHARS and all(_is_part_of_names(c) for c in name)
-    if not is_right or not name[0].isalnum() or name[-1] == " ":
-        wanted = (
-            f"1 to {MAX_NAME_CHARS} letters, digits, spaces or . _ -, begin with a letter or digit, not end in a space"
-        )
-        raise fields.refuse("name", wanted, name)
-    return name
+def _message(asked: Asked) -> Message:
+    return Message(asked["role"], asked["content"])
 
 
 def _is_part_of_names(character: str) -> bool:
@@ -103,14 +124,6 @@ def _is_part_of_names(character: str) -> bool:
 def _normal(name: str) -> str:
     """One spelling where Unicode has two: é may be one character or two."""
     return unicodedata.normalize("NFC", name)
-
-
-def _text(fields: Fields, name: str, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise fields.refuse(name, "text without halves of surrogate pairs", text) from None
-    return text
 
 
 def _as_json(session: Session) -> dict:

@@ -13,7 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import offgrid
-from offgrid.api.cache import NO_RESPONSE_CACHE
+from offgrid.api.cache import NO_RESPONSE_CACHE, RESPONSE_CACHE
+from offgrid.api.endpoint import endpoint
 from offgrid.api.times import rfc3339
 from offgrid.api.traffic import ModelTotals
 from offgrid.web.message import Request, Response
@@ -23,8 +24,75 @@ MB, GB = 1_000_000, 1_000_000_000
 
 # A feature is there when its path is answered; users are there when they are switched on.
 FEATURES = {"metrics": "/metrics", "agent": "/v1/agents/run", "lora": "/v1/lora"}
+MODES = ("multi_user_mode", "require_auth", "guest_access")
+CONFIG = {**dict.fromkeys(MODES, bool), "version": str, "features": {str: bool}}
+STATS = {
+    "cpu_percent": (float, None),
+    "process_cpu_percent": (float, None),
+    "memory_bytes": (int, None),
+    "memory_total": int,
+    "memory_used": int,
+    "memory_percent": float,
+    "disk_percent": float,
+    "models_loaded": int,
+    "active_sessions": int,
+    "rag_documents": int,
+    "total_users": int,
+    "admin_users": int,
+    "websocket_connections": int,
+    "requests_total": int,
+    "requests_in_flight": int,
+    "errors_total": int,
+    "tokens_generated": int,
+    "avg_latency_ms": float,
+    "uptime_seconds": int,
+    "goroutines": int,
+    "gc_cycles": int,
+    "heap_alloc": (int, None),
+    "heap_sys": (int, None),
+}
+OF_MODEL = {
+    "model_id": str,
+    "total_requests": int,
+    "total_tokens": int,
+    "total_duration_ms": int,
+    "average_response_ms": float,
+    "last_used": str,
+}
+OF_ALL = {"total_requests": int, "total_tokens": int, "models_used": int, "avg_response_ms": float}
+STATISTICS = {
+    "server": {"uptime": str, "uptime_seconds": int, "start_time": str, "version": str, "current_model": str},
+    "inference": {"models": {str: OF_MODEL}, "aggregate": OF_ALL},
+    "system": {"os": str, "arch": str, "cpu_cores": int, "total_memory_gb": float},
+    "resources": {
+        "cpu_usage_percent": (float, None),
+        "memory_used_mb": int,
+        "memory_total_mb": int,
+        "memory_usage_percent": float,
+        "disk_used_gb": float,
+        "disk_total_gb": float,
+        "disk_usage_percent": float,
+        "num_goroutines": int,
+        "last_updated": str,
+    },
+    "cache": {"models": [str], "response": RESPONSE_CACHE},
+    "rag": {"enabled": bool, "documents": int},
+}
+INFO = {
+    "cpu": str,
+    "cpu_cores": int,
+    "usable_cores": int,
+    "total_memory": int,
+    "free_memory": int,
+    "gpu": None,
+    "gpu_memory": None,
+    "os": str,
+    "architecture": str,
+    "backend": str,
+}
 
 
+@endpoint(answer=CONFIG)
 def get_config(_request: Request, app) -> Response:
     """What a page must know before anybody has signed in. Holds nothing that is worth hiding."""
     modes = _modes(app)
@@ -40,6 +108,7 @@ def _modes(app) -> dict[str, bool]:
     return {"multi_user_mode": access.multi_user, "require_auth": required, "guest_access": not required}
 
 
+@endpoint(answer=STATS)
 def get_stats(_request: Request, app) -> Response:
     """The seven figures that the API document has, and what the original server and its library read besides."""
     memory_total, memory_available = app.machine.memory()
@@ -74,6 +143,7 @@ def get_stats(_request: Request, app) -> Response:
     return Response.json(answer)
 
 
+@endpoint(answer=STATISTICS)
 def get_statistics(_request: Request, app) -> Response:
     """Server, models, machine and caches in one answer."""
     uptime = timedelta(seconds=int(time.monotonic() - app.started))
@@ -112,6 +182,7 @@ def get_statistics(_request: Request, app) -> Response:
     return Response.json(answer)
 
 
+@endpoint(answer=INFO)
 def get_info(_request: Request, app) -> Response:
     """The machine. `gpu` is null: this process does not load llama.cpp, which alone could tell."""
     total, available = app.machine.memory()

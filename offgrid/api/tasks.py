@@ -1,33 +1,53 @@
 """/v1/tasks: how far long work in the background is, and what came of it. Whoever starts some answers with its task."""
 
-from offgrid.api.fields import Fields
-from offgrid.api.paging import read_page
+from offgrid.api import paging
+from offgrid.api.answers import DONE, PAGE
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked
 from offgrid.api.times import rfc3339
-from offgrid.store.task_rows import Task
+from offgrid.store.task_rows import ENDS, UNFINISHED, Task
 from offgrid.web.message import Request, Response
 
-N_LISTED, MAX_LISTED = 100, 1000
+TASK = {
+    "id": str,
+    "name": str,
+    "description": str,
+    "status": (*UNFINISHED, *ENDS),
+    "progress": float,
+    "logs": [{"timestamp": str, "message": str, "level": str}],
+    "result": object,
+    "error": (str, None),
+    "created_at": str,
+    "started_at": (str, None),
+    "updated_at": str,
+    "completed_at": (str, None),
+}
 
 
-def list_tasks(request: Request, app) -> Response:
-    limit, offset = read_page(request, N_LISTED, MAX_LISTED)
+@endpoint(query=paging.PAGE, answer={"tasks": [TASK], **PAGE})
+def list_tasks(request: Request, app, asked: Asked) -> Response:
+    """One's tasks, newest first."""
     owner = request.who.owner
-    found = app.tasks.list(owner, limit, offset)
+    found = app.tasks.list(owner, asked["limit"], asked["offset"])
     answer = {"tasks": [as_json(task) for task in found], "count": len(found), "total": app.tasks.count(owner)}
     return Response.json(answer)
 
 
+@endpoint(answer=TASK)
 def get_task(request: Request, app, id: str) -> Response:
+    """How far a task is, and what came of it."""
     return Response.json(as_json(app.tasks.get(request.who.owner, id)))
 
 
-def cancel_task(request: Request, app, id: str) -> Response:
-    """The task as it is now: one at work ends a moment later."""
-    Fields(request.json() if request.body else {}).finish()
+@endpoint(body=(), answer=TASK, errors=(409,))
+def cancel_task(request: Request, app, _asked: Asked, id: str) -> Response:
+    """Cancel a task: one that waits at once, one at work a moment later."""
     return Response.json(as_json(app.tasks.cancel(request.who.owner, id)))
 
 
+@endpoint(answer=DONE, errors=(409,))
 def delete_task(request: Request, app, id: str) -> Response:
+    """Delete a task that has ended."""
     app.tasks.delete(request.who.owner, id)
     return Response.json({"success": True, "message": f"The task {id} is deleted."})
 

@@ -1,10 +1,12 @@
 """POST /tokenize, /detokenize, /apply-template: a model's tokens and prompts as llama-server shows them."""
 
 from offgrid.api.chat import read_conversation
-from offgrid.api.fields import Fields
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field, Fields, required
 from offgrid.api.generate import ask_once
-from offgrid.api.keep_alive import read_keep_alive
-from offgrid.api.models import LISTED, model_for
+from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
+from offgrid.api.models import LISTED, MODEL, model_for
+from offgrid.api.shapes import Flag, ListOf, Text, Whole, wrong
 from offgrid.engine.catalog import ModelFile
 from offgrid.errors import BadRequest, TooLarge
 from offgrid.types import DetokenizeRequest, RenderRequest, TokenizeRequest, Tokens
@@ -14,54 +16,67 @@ MAX_TEXT_BYTES = 1_000_000  # of UTF-8; while they are read, the prompts of othe
 MAX_TOKENS = 262_144
 
 
-def tokenize(request: Request, app) -> Response:
-    fields = Fields(request.json())
-    model = _model(app, fields)
-    text = fields.string("content")
-    if text is None:
-        raise fields.refuse("content", "a string", None)
+class TokenIds(ListOf):
+    def read(self, value: object, path: str) -> tuple[int, ...]:
+        if not isinstance(value, list) or not all(type(token) is int for token in value):
+            raise wrong(path, self.wanted, value)
+        if len(value) > self.most:
+            raise TooLarge(f"{path} may hold {self.most} ids; it holds {len(value)}.", param=path)
+        return tuple(value)
+
+
+IDS = TokenIds(Whole(-(2**31), 2**31 - 1), MAX_TOKENS, says="a list of token ids (whole numbers)")
+TOKENIZE = (
+    required("content", Text(), f"The text, of at most {MAX_TEXT_BYTES} bytes."),
+    MODEL,
+    Field("add_special", Flag(), "With the tokens that the model puts around a text.", False),
+    Field("parse_special", Flag(), "A control token that the text spells is that token.", True),
+    Field("with_pieces", Flag(), "Tell for each token what it stands for.", False),
+    *KEEP_ALIVE,
+)
+PIECES = [{"id": int, "piece": (str, [int])}]
+
+
+@endpoint(body=TOKENIZE, answer={"tokens": ([int], PIECES)}, errors=(404, 413, 507))
+def tokenize(request: Request, app, asked: Asked) -> Response:
+    """The tokens of a text."""
+    model = _model(app, asked)
+    text, with_pieces = asked["content"], asked["with_pieces"]
     _check_text([("content", text)], "content")
-    asked = TokenizeRequest(
-        text,
-        add_special=fields.boolean("add_special"),
-        parse_special=fields.boolean("parse_special", True),
-        with_pieces=fields.boolean("with_pieces"),
+    question = TokenizeRequest(
+        text, add_special=asked["add_special"], parse_special=asked["parse_special"], with_pieces=with_pieces
     )
-    keep_alive_s = read_keep_alive(fields)
-    fields.finish()
-    tokens = ask_once(request, app, model, asked, keep_alive_s)
-    return Response.json({"tokens": _with_pieces(tokens) if asked.with_pieces else tokens.ids})
+    tokens = ask_once(request, app, model, question, read_keep_alive(asked))
+    return Response.json({"tokens": _with_pieces(tokens) if with_pieces else tokens.ids})
 
 
-def detokenize(request: Request, app) -> Response:
-    fields = Fields(request.json())
-    model = _model(app, fields)
-    tokens = fields.take("tokens")
-    if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
-        raise fields.refuse("tokens", "a list of token ids (whole numbers)", tokens)
-    if len(tokens) > MAX_TOKENS:
-        raise TooLarge(f"tokens may hold {MAX_TOKENS} ids; it holds {len(tokens)}.", param="tokens")
-    keep_alive_s = read_keep_alive(fields)
-    fields.finish()
-    answer = ask_once(request, app, model, DetokenizeRequest(tokens), keep_alive_s)
+@endpoint(
+    body=(required("tokens", IDS, "Of this model."), MODEL, *KEEP_ALIVE),
+    answer={"content": str},
+    errors=(404, 413, 507),
+)
+def detokenize(request: Request, app, asked: Asked) -> Response:
+    """The text of tokens."""
+    model = _model(app, asked)
+    answer = ask_once(request, app, model, DetokenizeRequest(asked["tokens"]), read_keep_alive(asked))
     return Response.json({"content": answer.text})
 
 
 def apply_template(request: Request, app) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
     fields = Fields(request.json())
-    model, own = model_for(app, fields, "chat")
+    model, own = model_for(app, fields.asked(MODEL), "chat")
     asked = RenderRequest(**read_conversation(fields, own.system_prompt))
     _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(asked.messages)], "messages")
-    keep_alive_s = read_keep_alive(fields)
+    keep_alive_s = read_keep_alive(fields.asked(*KEEP_ALIVE))
     fields.finish()
     answer = ask_once(request, app, model, asked, keep_alive_s)
     return Response.json({"prompt": answer.text})
 
 
-def _model(app, fields: Fields) -> ModelFile:
+def _model(app, asked: Asked) -> ModelFile:
     """A model of any kind that has a vocabulary of its own; the default chat model when none is named."""
-    name = fields.string("model")
+    name = asked["model"]
     model = app.catalog.resolve(name) if name else app.default_model("chat")
     if model.kind not in LISTED:
         raise BadRequest(f"{model.id} is of the kind {model.kind} and has no tokens of its own.", param="model")

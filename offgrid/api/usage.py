@@ -4,6 +4,10 @@ import csv
 import io
 from datetime import UTC, date, datetime, timedelta
 
+from offgrid.api.answers import CSV, JSON
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field
+from offgrid.api.shapes import Choice, Shape, wrong
 from offgrid.errors import BadRequest
 from offgrid.store.usage import COUNTS, DIMENSIONS
 from offgrid.web.message import Request, Response
@@ -12,16 +16,51 @@ USUAL_DAYS = 31
 MAX_ROWS = 10_000
 
 
-def get_usage(request: Request, app) -> Response:
-    """`from` and `to` (days, both inclusive), `by` (what rows are told apart by), `format` (json or csv)."""
-    query = dict(request.query)
-    last = _day(query, "to") or datetime.now(UTC).date()
-    first = _day(query, "from") or max(last, date.min + timedelta(USUAL_DAYS)) - timedelta(USUAL_DAYS - 1)
-    by = _by(query)
-    is_csv = _format(query, request) == "csv"
-    if query:
-        name = next(iter(query))
-        raise BadRequest(f"There is no parameter {name[:80]} here. There are from, to, by and format.", param=name[:80])
+class Day(Shape):
+    wanted = "a day like 2030-01-31"
+
+    def read(self, value: str, path: str) -> date:
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").date()
+        except ValueError:
+            raise wrong(path, self.wanted, value) from None
+
+    def schema(self) -> dict:
+        return {"type": "string", "format": "date"}
+
+
+class Dimensions(Shape):
+    """Names with commas between them."""
+
+    wanted = f"names from {', '.join(DIMENSIONS)}, with commas between them"
+
+    def read(self, value: str, path: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+        if not set(names) <= DIMENSIONS.keys():
+            raise wrong(path, self.wanted, next(name for name in names if name not in DIMENSIONS))
+        return names
+
+    def schema(self) -> dict:
+        name = f"(?:{'|'.join(DIMENSIONS)})"
+        return {"type": "string", "pattern": f"^{name}(?:,{name})*$"}
+
+
+FROM = Field("from", Day(), f"The first day; when left out, that {USUAL_DAYS - 1} days before the last.")
+TO = Field("to", Day(), "The last day, itself included; today when left out.")
+BY = Field("by", Dimensions(), "What rows are told apart by.", ",".join(DIMENSIONS))
+FORMAT = Field("format", Choice(("json", "csv")), "csv is a table; when left out, what Accept asks for.")
+SUMS = dict.fromkeys((*COUNTS, "total_tokens"), int)
+ROW = {"day?": str, "user?": str, "key?": (int, None), "model?": str, "service?": str, **SUMS}
+USAGE = {"object": "list", "from": str, "to": str, "by": [tuple(DIMENSIONS)], "data": [ROW], "totals": SUMS}
+
+
+@endpoint(query=(FROM, TO, BY, FORMAT), answers={200: {JSON: USAGE, CSV: str}})
+def get_usage(request: Request, app, asked: Asked) -> Response:
+    """Who took how many requests and tokens, as JSON or as a table for a spreadsheet."""
+    last = asked["to"] or datetime.now(UTC).date()
+    first = asked["from"] or max(last, date.min + timedelta(USUAL_DAYS)) - timedelta(USUAL_DAYS - 1)
+    by = asked["by"]
+    is_csv = asked["format"] == "csv" or (asked["format"] is None and CSV in request.headers.get("accept", ""))
     if first > last:
         raise BadRequest(f"from must not be after to; it is {first}, and to is {last}.", param="from")
     rows = app.usage.sums(by, first.isoformat(), last.isoformat(), MAX_ROWS + 1)
@@ -51,30 +90,3 @@ def _table(by: tuple[str, ...], rows: list[dict]) -> Response:
     writer.writerows(rows)
     headers = {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": 'attachment; filename="usage.csv"'}
     return Response(200, text.getvalue().encode("utf-8", "replace"), headers)
-
-
-def _day(query: dict[str, str], name: str) -> date | None:
-    value = query.pop(name, "")
-    if not value:
-        return None
-    try:
-        return datetime.strptime(value, "%Y-%m-%d").date()
-    except ValueError:
-        raise BadRequest(f"{name} must be a day like 2030-01-31; it is {value[:40]!r}.", param=name) from None
-
-
-def _by(query: dict[str, str]) -> tuple[str, ...]:
-    value = query.pop("by", "") or ",".join(DIMENSIONS)
-    names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
-    for name in names:
-        if name not in DIMENSIONS:
-            raise BadRequest(f"by must hold names from {', '.join(DIMENSIONS)}; it has {name[:40]!r}.", param="by")
-    return names
-
-
-def _format(query: dict[str, str], request: Request) -> str:
-    accepted = request.headers.get("accept", "")
-    value = query.pop("format", "") or ("csv" if "text/csv" in accepted else "json")
-    if value not in ("json", "csv"):
-        raise BadRequest(f"format must be json or csv; it is {value[:40]!r}.", param="format")
-    return value

@@ -1,8 +1,10 @@
 """/v1/users: accounts. An admin sees and changes all of them, everybody else only their own: another's is a 404."""
 
 from offgrid.api import access
-from offgrid.api.fields import Fields
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field, required
 from offgrid.api.passwords import confirm_password
+from offgrid.api.shapes import Choice, Text, wrong
 from offgrid.api.times import rfc3339
 from offgrid.errors import BadRequest
 from offgrid.store.logins import hash_of
@@ -12,61 +14,83 @@ from offgrid.web.message import Request, Response
 
 FIRST_KEY = "default"  # the key that comes with an account, and that regenerate-key replaces
 
+USER = {
+    "id": str,
+    "username": str,
+    "role": ROLES,
+    "created_at": str,
+    "must_change_password": bool,
+    "email?": str,
+    "last_login_at?": str,
+}
+USERNAME = required("username", Text(1), "1 to 64 letters, digits or . _ - @")
+PASSWORD = required("password", Text(1), "At least 6 characters, at most 72 bytes.")
+ROLE = Field("role", Choice(ROLES), "What they may do.", "user")
+EMAIL = Field("email", Text(), "An address, for people to see.")
+NEW_ROLE = required("role", Choice(ROLES), "What they may do from now on.")
+CURRENT_PASSWORD = Field("current_password", Text(), "One's own, where it is one's own that changes.")
 
+
+@endpoint(answer={"users": [USER]})
 def list_users(_request: Request, app) -> Response:
+    """Every account."""
     return Response.json({"users": [user_body(user) for user in app.accounts.users.all()]})
 
 
-def create_user(request: Request, app) -> Response:
+@endpoint(body=(USERNAME, PASSWORD, ROLE, EMAIL), answer={"user": USER, "api_key": str}, errors=(409,))
+def create_user(request: Request, app, asked: Asked) -> Response:
     """The account and its first API key, which is shown this once."""
-    fields = Fields(request.json())
-    username, password = required(fields, "username"), required(fields, "password")
-    role, email = fields.string("role", "user"), fields.string("email")
-    fields.finish()
-    user = app.accounts.users.create(username, password, role, email, turn_of=request.peer)
+    user = app.accounts.users.create(
+        asked["username"], asked["password"], asked["role"], asked["email"], turn_of=request.peer
+    )
     request.remarks |= {"user_id": user.id, "username": user.username, "role": user.role}
     _, key = app.accounts.keys.create(user.id, FIRST_KEY)
     return Response.json({"user": user_body(user), "api_key": key})
 
 
+@endpoint(answer={"user": (USER, None), "authenticated": bool, "guest?": bool}, errors=(401,))
 def get_me(request: Request, app) -> Response:
+    """Who asks; wrong credentials are an error, none are not."""
     who = request.who
     if who is None or who.user_id is None:
         return Response.json({"user": None, "authenticated": False, "guest": who is not None})
     return Response.json({"user": user_body(app.accounts.users.get(who.user_id)), "authenticated": True})
 
 
+@endpoint(answer=USER)
 def get_user(request: Request, app, id: str) -> Response:
+    """An account."""
     return Response.json(user_body(account_of(request, app, id)))
 
 
+@endpoint(answer={"status": "deleted"}, errors=(409,))
 def delete_user(_request: Request, app, id: str) -> Response:
-    """With their keys, logins and everything they own."""
+    """Delete an account with its keys, its logins and everything it owns."""
     app.accounts.users.delete(id)
     return Response.json({"status": "deleted"})
 
 
-def set_role(request: Request, app, id: str) -> Response:
-    fields = Fields(request.json())
-    role = fields.string("role")
-    fields.finish()
-    if role is None:
-        raise fields.refuse("role", f"one of {', '.join(ROLES)}", None)
+@endpoint(body=(NEW_ROLE,), answer={"status": "role updated"}, errors=(409,))
+def set_role(request: Request, app, asked: Asked, id: str) -> Response:
+    """Give an account another role."""
+    role = asked["role"]
     app.accounts.users.set_role(id, role)
     request.remarks["role"] = role
     return Response.json({"status": "role updated"})
 
 
-def set_password(request: Request, app, id: str) -> Response:
-    """One's own needs the current one, and ends one's other logins; an admin's reset of another's ends all of them."""
+@endpoint(body=(PASSWORD, CURRENT_PASSWORD), answer={"status": "password updated"}, errors=(429,))
+def set_password(request: Request, app, asked: Asked, id: str) -> Response:
+    """Change a password, and end the logins made with the old one.
+
+    One's own needs the current one, and keeps the login that asks; an admin's reset of another's ends all of them.
+    """
     user = account_of(request, app, id)
-    fields = Fields(request.json())
-    password, current = required(fields, "password"), fields.string("current_password")
-    fields.finish()
+    password, current = asked["password"], asked["current_password"]
     kept_login = b""
     if request.who.user_id == user.id:
         if current is None:
-            raise fields.refuse("current_password", "your current password", None)
+            raise wrong("current_password", "your current password", None)
         confirm_password(request, app, user, current)
         if user.must_change_password and password == current:
             raise BadRequest("password must be another one than the current one.", param="password")
@@ -75,10 +99,9 @@ def set_password(request: Request, app, id: str) -> Response:
     return Response.json({"status": "password updated"})
 
 
-def regenerate_key(request: Request, app, id: str) -> Response:
+@endpoint(body=(), answer={"api_key": str, "id": int, "prefix": str})
+def regenerate_key(request: Request, app, _asked: Asked, id: str) -> Response:
     """A new key in the place of the one that came with the account; keys made by name stay."""
-    if request.body:
-        Fields(request.json()).finish()
     user = account_of(request, app, id)
     key, text = app.accounts.keys.create(user.id, FIRST_KEY, replaces=FIRST_KEY)
     return Response.json({"api_key": text, "id": key.id, "prefix": key.prefix})
@@ -105,10 +128,3 @@ def user_body(user: User) -> dict:
     if user.last_login_at is not None:
         body["last_login_at"] = rfc3339(user.last_login_at)
     return body
-
-
-def required(fields: Fields, name: str) -> str:
-    value = fields.string(name)
-    if not value:
-        raise fields.refuse(name, "a string that is not empty", value)
-    return value

@@ -1,27 +1,28 @@
 """POST /v1/models/verify: whether a model's files are what they should be, as a task in the background."""
 
-import re
-
-from offgrid.api.fields import Fields
-from offgrid.api.residency import model_name
-from offgrid.api.tasks import as_json
+from offgrid.api.answers import JSON
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field
+from offgrid.api.residency import ONE_MODEL, model_name
+from offgrid.api.shapes import Text
+from offgrid.api.tasks import TASK, as_json
 from offgrid.engine.verify import hash_files
 from offgrid.errors import BadRequest
 from offgrid.store.tasks import Run
 from offgrid.web.message import Request, Response
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+HASH = Text(pattern="[0-9A-Fa-f]{64}", says="64 hexadecimal digits")
+SHA256 = Field("sha256", HASH, "What it should be; without one it is only computed.")
 
 
-def verify_model(request: Request, app) -> Response:
-    """202 with the task; its result has `verified`, null where no hash was given to compare with."""
-    fields = Fields(request.json())
-    name = model_name(fields)
-    expected = (fields.string("sha256") or "").lower()
-    if expected and not _SHA256.fullmatch(expected):
-        raise fields.refuse("sha256", "64 hexadecimal digits", expected)
-    fields.finish()
-    model = app.catalog.resolve(name)
+@endpoint(body=(*ONE_MODEL, SHA256), answers={202: {JSON: TASK}}, errors=(404,))
+def verify_model(request: Request, app, asked: Asked) -> Response:
+    """Compute the SHA-256 of a model's files, as a task.
+
+    202 with the task; its result has `verified`, null where no hash was given to compare with.
+    """
+    expected = (asked["sha256"] or "").lower()
+    model = app.catalog.resolve(model_name(asked))
     if expected and len(model.paths) > 1:
         raise BadRequest(f"{model.id} has {len(model.paths)} files, and sha256 is that of one.", param="sha256")
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 IDLE, MAKING_ROOM, STARTING, LOADING, READY, FAILED = "idle", "unloading", "starting", "loading", "ready", "failed"
+PHASES = (IDLE, MAKING_ROOM, STARTING, LOADING, READY, FAILED)
 ENDS = (READY, FAILED)
 STARTED_PERCENT = 5  # of the whole: the process is there
 
