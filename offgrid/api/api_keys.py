@@ -14,7 +14,7 @@ from offgrid.web.message import Request, Response
 
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)  # SQLite counts to 2**63
 
-NAME = required("name", Text(1), f"What the key is called: 1 to {MAX_NAME_CHARS} visible characters.")
+NAME = required("name", Text(1), f"What the key is called: 1 to {MAX_NAME_CHARS} visible characters.", "backup")
 EXPIRES_AT = Field("expires_at", Time(), "When it stops being good; never when left out.")
 KEY = {
     "id": int,

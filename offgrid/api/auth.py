@@ -15,15 +15,15 @@ from offgrid.web.message import Request, Response
 
 NOT_KEPT = {"Cache-Control": "no-store"}  # of an answer with a token: no proxy or browser keeps it
 
-USERNAME = required("username", Text(1), "Whose login it is to be.")
-PASSWORD = required("password", Text(1), "Their password.")
+USERNAME = required("username", Text(1), "Whose login it is to be.", "ada")
+PASSWORD = required("password", Text(1), "Their password.", "open-sesame")
 GRANT_TYPE = Field("grant_type", Choice(("password",)), "The only one there is.", "password")
 LOGIN = {"user": USER, "token": str, "expires_at": str, "auth_method": "local"}
 
 
 @endpoint(body=(USERNAME, PASSWORD), answer=LOGIN, errors=(401, 429))
 def log_in(request: Request, app, asked: Asked) -> Response:
-    """A token, good as a Bearer, and the same as a cookie for the pages of this server."""
+    """Log in: a token, good as a Bearer, and the same as a cookie for the pages of this server."""
     user, token = _new_login(request, app, asked, "The user name or the password is wrong.")
     lifetime_s = app.accounts.logins.lifetime_s
     answer = {
@@ -49,7 +49,7 @@ def log_out(request: Request, app) -> Response:
     form=(USERNAME, PASSWORD, GRANT_TYPE), answer={"access_token": str, "token_type": "bearer"}, errors=(401, 429)
 )
 def create_token(request: Request, app, asked: Asked) -> Response:
-    """The OAuth2 password form (RFC 6749, 4.3), as LoLLMs' clients send it; it has us pass over further fields."""
+    """A token for the OAuth2 password form (RFC 6749, 4.3) of LoLLMs' clients; further fields are passed over."""
     _, token = _new_login(request, app, asked, "Incorrect username or password")
     return Response.json({"access_token": token, "token_type": "bearer"}, headers=NOT_KEPT)
 

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+from offgrid.api.answers import EVENTS, JSON
+from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Fields, kind_of
 from offgrid.api.generate import generate
+from offgrid.api.generated import CHAT_ANSWER, CHAT_EVENT
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.logprobs import read_chat_logprobs
 from offgrid.api.models import MODEL, model_for
@@ -18,7 +21,9 @@ from offgrid.web.message import Request, Response
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
+@endpoint(answers={200: {JSON: CHAT_ANSWER, EVENTS: CHAT_EVENT}})
 def create_chat_completion(request: Request, app) -> Response | None:
+    """The next turn of a conversation."""
     request.tally.service = "chat"
     fields = Fields(request.json())
     model, own = model_for(app, fields.asked(MODEL), "chat")

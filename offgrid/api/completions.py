@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+from offgrid.api.answers import EVENTS, JSON
+from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Fields
 from offgrid.api.generate import generate
+from offgrid.api.generated import TEXT_ANSWER, TEXT_EVENT
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.logprobs import read_text_logprobs
 from offgrid.api.models import MODEL, model_for
@@ -15,7 +18,9 @@ from offgrid.web.message import Request, Response
 MAX_PROMPTS = 64
 
 
+@endpoint(answers={200: {JSON: TEXT_ANSWER, EVENTS: TEXT_EVENT}})
 def create_completion(request: Request, app) -> Response | None:
+    """The continuation of a text."""
     request.tally.service = "completions"
     fields = Fields(request.json())
     model, own = model_for(app, fields.asked(MODEL), "chat")

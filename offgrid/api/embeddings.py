@@ -28,7 +28,7 @@ class Input(Texts):
 ENCODINGS = ("float", "base64")
 BODY = (
     MODEL,
-    required("input", Input(MAX_TEXTS, 1), f"A text, or up to {MAX_TEXTS}; none is cut to fit the model's context."),
+    required("input", Input(MAX_TEXTS, 1), f"A text, or up to {MAX_TEXTS}; none is cut to fit the context.", "Hello!"),
     Field("encoding_format", Choice(ENCODINGS), "base64 holds little-endian float32.", "float"),
     Unsupported("dimensions", "vectors have the length that the model was trained for."),
     Ignored("user", "There is no abuse to be traced on a machine of one's own."),

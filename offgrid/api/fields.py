@@ -27,14 +27,18 @@ class Field:
     means: str
     default: Any = None
     is_required: bool = False
+    example: Any = None
 
     def read(self, value: Any, path: str) -> Any:
         return self.shape.read(value, path)
 
-    def schema(self) -> dict:
-        schema = self.shape.schema() if self.is_required else _or_null(self.shape.schema())
+    def schema(self, *, is_text: bool = False) -> dict:
+        """`is_text`: in a query, where there is no null."""
+        schema = self.shape.schema()
+        schema = schema if self.is_required or is_text else _or_null(schema)
         default = {} if self.default is None else {"default": self.default}
-        return schema | {"description": self.means} | default
+        example = {} if self.example is None else {"examples": [self.example]}
+        return schema | {"description": self.means} | default | example
 
     @cached_property
     def absent(self) -> Any:
@@ -42,8 +46,9 @@ class Field:
         return None if self.default is None else self.shape.read(self.default, self.name)
 
 
-def required(name: str, shape: Shape, means: str) -> Field:
-    return Field(name, shape, means, is_required=True)
+def required(name: str, shape: Shape, means: str, example: Any) -> Field:
+    """`example`: a value for who tries it out; it must be one that works."""
+    return Field(name, shape, means, is_required=True, example=example)
 
 
 class Ignored(Field):
@@ -54,7 +59,7 @@ class Ignored(Field):
     def __init__(self, name: str, means: str):
         super().__init__(name, Anything(), means)
 
-    def schema(self) -> dict:
+    def schema(self, *, is_text: bool = False) -> dict:
         return {"description": self.means, "x-effect": "none"}
 
 
@@ -77,7 +82,7 @@ class Unsupported(Field):
                 f"{path} is not supported by this version of OffGrid: {self.means} Leave it out.", param=path
             )
 
-    def schema(self) -> dict:
+    def schema(self, *, is_text: bool = False) -> dict:
         return {"enum": [*self.neutral, None], "description": self.means, "x-effect": "refused"}
 
 

@@ -58,7 +58,7 @@ def _audit(app) -> str:
 
 @endpoint(answers={200: {JSON: READINESS}, 503: {JSON: READINESS}})
 def get_readiness(_request: Request, app) -> Response:
-    """Ready is a server that has a model to answer with; 503 otherwise, as load balancers expect it."""
+    """Whether there is a model to answer with; 503 otherwise, as load balancers expect it."""
     n_models = sum(1 for file in app.catalog.scan() if file.kind == "chat")
     answer = {
         "status": "ready" if n_models else "not_ready",

@@ -14,7 +14,7 @@ from offgrid.web.message import Request, Response
 from offgrid.web.stream import Wakeup
 
 WHICH = Field("model", Text(), "The id of a model; when left out, the one whose loading began last.")
-MODEL_PATH = required("model_path", Text(1), "The path of one of the models' files, or the end of it.")
+MODEL_PATH = required("model_path", Text(1), "The path of one of the models' files, or the end of it.", "tiny.gguf")
 PROGRESS = {
     "model_id": str,
     "phase": PHASES,

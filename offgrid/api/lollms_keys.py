@@ -11,9 +11,9 @@ from offgrid.store.keys import LOLLMS, MAX_KEYS_EACH, Key
 from offgrid.web.message import Request, Response
 
 KEY = {"alias": str, "id": int, "created_at": str, "last_used_at": (str, None), "key_prefix": str}
-ALIAS = required("alias", Text(1), "What the key is called; another name than that of every other key.")
+ALIAS = required("alias", Text(1), "What the key is called; another name than that of every other key.", "backup")
 IDS = ListOf(Whole(1, 2**63 - 1), MAX_KEYS_EACH, 1, "a list of the ids of keys, not empty")
-KEY_IDS = required("key_ids", IDS, "Which keys to end.")
+KEY_IDS = required("key_ids", IDS, "Which keys to end.", [1])
 
 
 @endpoint(answer=[KEY])

@@ -46,12 +46,12 @@ class OneOrMore(Shape):
 
 
 def _content(min_chars: int) -> Object:
-    return Object(required("content", Text(min_chars, is_unicode=True), "What they say."))
+    return Object(required("content", Text(min_chars, is_unicode=True), "What they say.", "What is 2 + 2?"))
 
 
 # An assistant's text may be empty: a model may have had nothing to say.
-MESSAGE = Variants("role", {role: _content(role != "assistant") for role in ROLES})
-NAME = required("name", Name(), "What the session is called: letters, digits, spaces and . _ -")
+MESSAGE = Variants("role", {role: _content(0 if role == "assistant" else 1) for role in ROLES})
+NAME = required("name", Name(), "What the session is called: letters, digits, spaces and . _ -", "maths")
 MODEL_ID = Field("model_id", Text(max_chars=MAX_MODEL_CHARS, is_unicode=True), "The model that it is held with.", "")
 MESSAGES = Field(
     "messages",
@@ -59,9 +59,8 @@ MESSAGES = Field(
     "What has been said so far.",
     [],
 )
-SEVERAL = Object(
-    required("messages", ListOf(MESSAGE, MAX_MESSAGES, 1, "a list of at least one message"), "In this order.")
-)
+AT_LEAST_ONE = ListOf(MESSAGE, MAX_MESSAGES, 1, "a list of at least one message")
+SEVERAL = Object(required("messages", AT_LEAST_ONE, "In this order.", [{"role": "user", "content": "And 3 + 3?"}]))
 SESSION = {
     "name": str,
     "model_id": str,

@@ -94,7 +94,7 @@ INFO = {
 
 @endpoint(answer=CONFIG)
 def get_config(_request: Request, app) -> Response:
-    """What a page must know before anybody has signed in. Holds nothing that is worth hiding."""
+    """What is switched on, for who has not signed in yet. Holds nothing that is worth hiding."""
     modes = _modes(app)
     features = {name: bool(app.router.methods(path)) for name, path in FEATURES.items()}
     features = {"users": modes["multi_user_mode"], **features}
@@ -110,7 +110,10 @@ def _modes(app) -> dict[str, bool]:
 
 @endpoint(answer=STATS)
 def get_stats(_request: Request, app) -> Response:
-    """The seven figures that the API document has, and what the original server and its library read besides."""
+    """The machine, the server and what is kept, in figures.
+
+    The seven that the API document has, and what the original server and its library read besides.
+    """
     memory_total, memory_available = app.machine.memory()
     shares, own, users = app.machine.cpu_shares(), app.machine.own(), app.accounts.users
     _, aggregate = _inference(app)

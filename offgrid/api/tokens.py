@@ -27,7 +27,7 @@ class TokenIds(ListOf):
 
 IDS = TokenIds(Whole(-(2**31), 2**31 - 1), MAX_TOKENS, says="a list of token ids (whole numbers)")
 TOKENIZE = (
-    required("content", Text(), f"The text, of at most {MAX_TEXT_BYTES} bytes."),
+    required("content", Text(), f"The text, of at most {MAX_TEXT_BYTES} bytes.", "Hello!"),
     MODEL,
     Field("add_special", Flag(), "With the tokens that the model puts around a text.", False),
     Field("parse_special", Flag(), "A control token that the text spells is that token.", True),
@@ -51,7 +51,7 @@ def tokenize(request: Request, app, asked: Asked) -> Response:
 
 
 @endpoint(
-    body=(required("tokens", IDS, "Of this model."), MODEL, *KEEP_ALIVE),
+    body=(required("tokens", IDS, "Of this model.", [1, 2]), MODEL, *KEEP_ALIVE),
     answer={"content": str},
     errors=(404, 413, 507),
 )
@@ -62,6 +62,7 @@ def detokenize(request: Request, app, asked: Asked) -> Response:
     return Response.json({"content": answer.text})
 
 
+@endpoint(answer={"prompt": str}, errors=(413,))
 def apply_template(request: Request, app) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
     fields = Fields(request.json())

@@ -23,11 +23,11 @@ USER = {
     "email?": str,
     "last_login_at?": str,
 }
-USERNAME = required("username", Text(1), "1 to 64 letters, digits or . _ - @")
-PASSWORD = required("password", Text(1), "At least 6 characters, at most 72 bytes.")
+USERNAME = required("username", Text(1), "1 to 64 letters, digits or . _ - @", "ada")
+PASSWORD = required("password", Text(1), "At least 6 characters, at most 72 bytes.", "open-sesame")
 ROLE = Field("role", Choice(ROLES), "What they may do.", "user")
 EMAIL = Field("email", Text(), "An address, for people to see.")
-NEW_ROLE = required("role", Choice(ROLES), "What they may do from now on.")
+NEW_ROLE = required("role", Choice(ROLES), "What they may do from now on.", "viewer")
 CURRENT_PASSWORD = Field("current_password", Text(), "One's own, where it is one's own that changes.")
 
 

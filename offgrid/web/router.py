@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from offgrid.errors import MethodNotAllowed, NotFound
 
-_PARAM = re.compile(r"\{([a-z_]+)(:path)?\}")
+PARAM = re.compile(r"\{([a-z_]+)(:path)?\}")
 _RANK_STATIC, _RANK_SEGMENT, _RANK_PATH, _RANK_END = range(4)
 
 
@@ -37,13 +37,14 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]):
         """Raises ValueError for a path it cannot read and for two routes that would answer the same requests."""
+        self.routes = tuple(routes)
         self._static: dict[str, dict[str, Route]] = {}  # path → method → route
         self._patterns: list[tuple[list[int], re.Pattern, Route]] = []  # most specific first
         self._paths: list[str] = []
         taken = set()
-        for route in routes:
+        for route in self.routes:
             path = _without_trailing_slash(route.path)
-            shape = _PARAM.sub(lambda match: "{" + (match[2] or "") + "}", path)  # the names tell nothing apart
+            shape = PARAM.sub(lambda match: "{" + (match[2] or "") + "}", path)  # the names tell nothing apart
             if (route.method, shape) in taken:
                 raise ValueError(f"two routes for {route.method} {route.path}")
             taken.add((route.method, shape))
@@ -105,7 +106,7 @@ def _compiled(path: str) -> tuple[list[int], re.Pattern]:
         raise ValueError(f"{path!r} does not start with /")
     rank, expression = [], ""
     for segment in path[1:].split("/"):
-        param = _PARAM.fullmatch(segment)
+        param = PARAM.fullmatch(segment)
         if param is None and ("{" in segment or "}" in segment):
             raise ValueError(f"{path}: {{name}} must be a whole segment, in lower case")
         if param is None:

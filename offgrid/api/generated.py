@@ -1,0 +1,54 @@
+"""What generated text looks like in an answer, whole and as events of a stream; `wire.py` writes it."""
+
+USAGE = {
+    "prompt_tokens": int,
+    "completion_tokens": int,
+    "total_tokens": int,
+    "prompt_tokens_details": {"cached_tokens": int},
+}
+TIMINGS = {
+    "cache_n": int,
+    "prompt_n": int,
+    "prompt_ms": float,
+    "prompt_per_token_ms": float,
+    "prompt_per_second": float,
+    "predicted_n": int,
+    "predicted_ms": float,
+    "predicted_per_token_ms": float,
+    "predicted_per_second": float,
+    "queued_ms": float,
+    "draft_n?": int,
+    "draft_n_accepted?": int,
+}
+TOKEN = {"token": str, "bytes": [int], "logprob": float}
+CHAT_LOGPROBS = {"content": [{**TOKEN, "top_logprobs": [TOKEN]}], "refusal": None}
+TEXT_LOGPROBS = {
+    "tokens": [str],
+    "token_logprobs": [float],
+    "top_logprobs": ([{str: float}], None),
+    "text_offset": [int],
+}
+REASON = ("stop", "length")
+
+ABOUT = {"id": str, "created": int, "model": str}
+ENDS = {"usage": USAGE, "timings?": TIMINGS}
+CHAT_CHOICE = {
+    "index": int,
+    "message": {"role": "assistant", "content": str},
+    "logprobs": (CHAT_LOGPROBS, None),
+    "finish_reason": REASON,
+}
+TEXT_CHOICE = {"index": int, "text": str, "logprobs": (TEXT_LOGPROBS, None), "finish_reason": REASON}
+CHAT_ANSWER = {**ABOUT, "object": "chat.completion", "choices": [CHAT_CHOICE], **ENDS}
+TEXT_ANSWER = {**ABOUT, "object": "text_completion", "choices": [TEXT_CHOICE], **ENDS}
+
+PARTS = {"usage?": USAGE, "timings?": TIMINGS}
+CHAT_PIECE = {
+    "index": int,
+    "delta": {"role?": "assistant", "content?": str},
+    "logprobs?": (CHAT_LOGPROBS, None),
+    "finish_reason": (*REASON, None),
+}
+TEXT_PIECE = {**TEXT_CHOICE, "finish_reason": (*REASON, None)}
+CHAT_EVENT = {**ABOUT, "object": "chat.completion.chunk", "choices": [CHAT_PIECE], **PARTS}
+TEXT_EVENT = {**ABOUT, "object": "text_completion", "choices": [TEXT_PIECE], **PARTS}
