@@ -27,13 +27,14 @@ LETTERS = [
 ]
 
 
-def fields_of(dialect, texts, **kwargs) -> tuple[list[tuple[str, str]], list[int]]:
-    return parsed(dialect, texts, **kwargs)
+def understood(sample: Sample, pieces: list[str], **kwargs) -> list[tuple[str, str]]:
+    kwargs = {"is_thinking": sample.is_thinking, "on_call": lambda _: sample.is_taken, **kwargs}
+    return parsed(sample.dialect, pieces, **kwargs)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
 def test_an_answer_is_understood(sample: Sample):
-    parts = parsed(sample.dialect, [sample.text], is_thinking=sample.is_thinking)
+    parts = understood(sample, [sample.text])
     assert [(kind, text) for kind, text in parts if kind != "markup"] == list(sample.parts)
     for kind, text in parts:
         if kind == "arguments":
@@ -42,16 +43,25 @@ def test_an_answer_is_understood(sample: Sample):
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
 def test_every_way_to_cut_an_answer_in_three_means_the_same(sample: Sample):
-    text, thinking = sample.text, sample.is_thinking
-    for has_tools in (True, False):
-        for separates in (True, False):
-            kwargs = {"has_tools": has_tools, "is_thinking": thinking, "separates_thinking": separates}
-            whole = parsed(sample.dialect, [text], **kwargs)
-            step = 1 if len(text) < 90 else 3
-            for i in range(len(text) + 1):
-                for j in range(i, len(text) + 1, step):
-                    assert parsed(sample.dialect, [text[:i], text[i:j], text[j:]], **kwargs) == whole, (i, j)
-            assert parsed(sample.dialect, list(text), **kwargs) == whole
+    text = sample.text
+    whole = understood(sample, [text])
+    assert understood(sample, list(text)) == whole
+    step = 1 + len(text) // 60  # of long ones every few
+    for i in range(len(text) + 1):
+        for j in range(i, len(text) + 1, step):
+            assert understood(sample, [text[:i], text[i:j], text[j:]]) == whole, (i, j)
+
+
+@pytest.mark.parametrize("has_tools", [True, False])
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
+def test_an_answer_without_tools_or_with_its_thoughts_means_the_same_in_any_two_pieces(sample: Sample, has_tools: bool):
+    text, kwargs = sample.text, {"has_tools": has_tools, "separates_thinking": has_tools is False}
+    whole = understood(sample, [text], **kwargs)
+    for i in range(len(text) + 1):
+        assert understood(sample, [text[:i], text[i:]], **kwargs) == whole, i
+    kinds = {kind for kind, _ in whole}
+    assert ("thought" in kinds) == (not has_tools and "thought" in dict(sample.parts))
+    assert ("call" in kinds) == (has_tools and "call" in dict(sample.parts))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -81,7 +91,7 @@ def test_a_cut_answer_never_shows_half_a_call(sample: Sample):
             sample.dialect,
             has_tools=True,
             is_thinking=sample.is_thinking,
-            on_call=lambda text, began=began: began.append(text) or True,
+            on_call=lambda text, began=began: began.append(text) or sample.is_taken,
         )
         parts = [*parser.push(sample.text[:n]), *parser.flush()]
         if began:

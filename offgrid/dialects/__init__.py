@@ -1,1 +1,1 @@
-"""What a chat model's text means (thoughts, content, calls), which grammar holds its calls, how tools are told of."""
+"""What a chat model's text means: thoughts, content, calls; the grammar of its calls; how tools reach a prompt."""

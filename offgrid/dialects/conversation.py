@@ -61,7 +61,7 @@ def _native(message: dict, traits: Traits) -> list[dict]:
             turn[traits.thinking_key] = thought
         return [turn]
     turns = []
-    if turn.get("content") and not traits.takes_text_with_calls:
+    if turn.get("content") and not traits.takes_text_with_calls and traits.has_double_turns:
         turns.append(turn)  # the text first, as a message of its own
         turn = {"role": turn["role"]}
     content = turn.get("content") or traits.empty_content

@@ -68,6 +68,7 @@ class ReplyParser:
         self._parts: list[Part] = []
         self._is_end = False
         self._drops_space = is_thinking and separates_thinking  # what comes next loses its leading white space
+        self._may_call = True  # whether what comes next is the start of the answer, where bare calls begin
         self._form: CallForm | None = None
         self._depth, self._is_inside, self._is_escaped = 0, False, False  # of arguments: braces, strings
         self.n_calls = 0
@@ -117,7 +118,7 @@ class ReplyParser:
         if found is None and self._patterns.first.may_come(self._held) and not self._is_end:
             return False
         self._give("markup", found.end if found else 0)
-        self._read = self._read_start
+        self._read, self._may_call = self._read_start, found is None
         return True
 
     def _read_start(self) -> bool:
@@ -134,7 +135,7 @@ class ReplyParser:
             self._read, self._drops_space = self._read_thought, self._separates
             return True
         may_come = self._patterns.thinking_begin.may_come(body)
-        for begin, form in self._patterns.at_start:
+        for begin, form in self._patterns.at_start if self._may_call else ():
             if begin.match(body) and self._on_call(body):
                 self._begin_call(form, n_space)
                 return True
@@ -159,7 +160,7 @@ class ReplyParser:
         if form is None:
             self._give("content", n_content)
             self._give("markup", found.end() - n_content)
-            self._read, self._drops_space = self._read_start, True
+            self._read, self._drops_space, self._may_call = self._read_start, True, False
         elif self._on_call(text[found.start() :]):
             self._give("content", n_content)
             self._begin_call(form, found.start() - n_content)
@@ -180,7 +181,7 @@ class ReplyParser:
             return False
         n_markup = found.end() - (len(text) - len(self._held))
         self._give("markup" if self._separates else "content", n_markup)
-        self._read, self._drops_space = self._read_start, self._separates
+        self._read, self._drops_space, self._may_call = self._read_start, self._separates, True
         return True
 
     # --- a call ---

@@ -42,7 +42,7 @@ class Traits:
     takes_tools: bool = False
     takes_calls: bool = False  # `tool_calls` of the assistant and the role "tool"
     takes_several_calls: bool = False  # in one message
-    takes_text_with_calls: bool = False  # content beside them
+    takes_text_with_calls: bool = False  # content beside them; else it is lost, or the calls are
     takes_long_ids: bool = True  # else SHORT_ID_LENGTH letters
     has_object_arguments: bool = True  # else as a string of JSON
     empty_content: str | None = ""  # of a message that only calls
