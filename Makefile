@@ -28,6 +28,7 @@ models:
 
 setup-dev:
 	@scripts/setup.sh requirements-dev.txt
+	@scripts/node_packages.sh
 
 ## Run the tests: the fast ones first, then those on the starter models.
 test: test-fast
