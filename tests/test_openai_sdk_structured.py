@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
 import jsonschema
+import openai
 import pydantic
 import pytest
 from generated_schemas import made
@@ -31,6 +32,7 @@ class Pet(pydantic.BaseModel):
 
 class Person(pydantic.BaseModel):
     name: Annotated[str, pydantic.Field(min_length=1, max_length=20)]
+    friend: Pet | None
     height_m: Annotated[float, pydantic.Field(gt=0.5, lt=2.5)]
     pets: Annotated[list[Pet], pydantic.Field(max_length=2)]
 
@@ -47,6 +49,25 @@ def test_parse_gives_an_object_of_the_asked_class(sdk, seed):
     )
     assert answer.choices[0].finish_reason == "stop"
     assert isinstance(answer.choices[0].message.parsed, Person)
+
+
+def test_the_stream_helper_gives_the_object_as_it_grows_and_of_its_class_at_the_end(sdk):
+    messages = [{"role": "user", "content": ASK}]
+    with sdk.chat.completions.stream(
+        model=CHAT, messages=messages, response_format=Person, temperature=1, seed=4, max_tokens=900
+    ) as stream:
+        events = list(stream)
+        parsed = stream.get_final_completion().choices[0].message.parsed
+    assert isinstance(parsed, Person)
+    growing = [event.parsed for event in events if event.type == "content.delta"]
+    assert any(partial and set(partial) == {"name"} for partial in growing)
+    assert [event.parsed for event in events if event.type == "content.done"] == [parsed]
+
+
+def test_an_object_that_was_cut_is_a_length_error(sdk):
+    messages = [{"role": "user", "content": ASK}]
+    with pytest.raises(openai.LengthFinishReasonError):
+        sdk.chat.completions.parse(model=CHAT, messages=messages, response_format=Person, max_tokens=3)
 
 
 def test_a_streamed_answer_of_a_form_is_whole_at_its_end(sdk):
