@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import prompts
 
@@ -43,6 +43,7 @@ class Request:
     seed: int
     is_chat: bool = True  # else the text goes to /v1/completions, without the chat template's own words
     temperature: float = 0.8
+    further: dict = field(default_factory=dict)  # fields of the body besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _message(target: Target, request: Request) -> bytes:
     sampling = {"temperature": request.temperature, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "seed": request.seed}
     streaming = {"stream": True, "stream_options": {"include_usage": True}}
     fixed = {"model": target.model, "max_tokens": request.max_tokens, "ignore_eos": True}
-    fields = {**fixed, **content, **sampling, **streaming}
+    fields = {**fixed, **content, **sampling, **streaming, **request.further}
     body = json.dumps(fields).encode()
     head = [
         f"POST {target.path}/v1/{resource} HTTP/1.1",

@@ -99,6 +99,12 @@ def _speculation_gain(variant: str) -> Callable[[Run], float | None]:
     return lambda run: run.lead("copying", variant, figure, PLAIN)
 
 
+def _cost_of_schema(width: int) -> Callable[[Run], float | None]:
+    """The time of a token held to it ÷ that of a free one, where speculation does not hide it."""
+    free, held = (("constrained", f"{form}, {width}", PLAIN, "answer_tokens_per_s") for form in ("free", "schema"))
+    return lambda run: run.ratio(free, held)
+
+
 def _two_models_errors(run: Run) -> float | None:
     counts = [run.rounds("two_models", variant, OURS, "errors") for variant in ("in turns", "at once")]
     return max(map(max, counts)) if all(counts) else None
@@ -136,6 +142,8 @@ TARGETS = (
           ("text without repeats, 1 client", "free 1", 0.97),
           ("text without repeats, 8 clients", "free 8", 0.97),
       )),
+    *(Target(f"time of a token held to a JSON schema ÷ free, {_clients}", 1.15, True, _cost_of_schema(_width))
+      for _width, _clients in ((1, "1 client"), (8, "8 clients"))),
     Target("two models in a budget for one and a half: errors", 0, True, _two_models_errors),
     Target("memory that was expected, off what was used, the worst setting", 10, True, _worst_estimate, " %"),
     Target("processor while idle, of one core", 0.5, True,
@@ -240,6 +248,14 @@ SECTIONS = (
         Row("text without repeats, 8 clients: tokens/s", "free 8", "tokens_per_s", 1),
         Row("tokens drafted", "free 8", "drafted", 0),
     ), (OURS, PLAIN), PLAIN),
+    Section("Answers of a form", "constrained", tuple(
+        Row(f"{_text}, {_form}, {_width}", f"{_form}, {_width}", _figure, _digits)
+        for _width in (1, 8)
+        for _text, _figure, _digits in (
+            ("tokens/s", "tokens_per_s", 1), ("time to first token (s)", "ttft_s", 3),
+        )
+        for _form in ("free", "any text", "schema")
+    ), (OURS, PLAIN, THEIRS)),
     Section("Two models in a budget for one and a half", "two_models", (
         *(Row(f"{_text}, {_variant}{_unit}", _variant, _figure, _digits)
           for _variant in ("in turns", "at once")
@@ -273,8 +289,9 @@ METHOD = """\
   llama.cpp source in the llama-cpp-python package, with the same compiler options as OffGrid's engine.
 - Model: {model}.
 - Temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, another seed for every request. The end-of-text token is ignored:
-  answers have {answer_tokens} tokens in "Clients at once" and "A context full of idle texts", {turnover_tokens} in
-  "Requests coming and going", else {brief_tokens}. Tokens are counted from the usage that each server reports.
+  answers have {answer_tokens} tokens in "Clients at once", "Answers of a form" and "A context full of idle texts",
+  {turnover_tokens} in "Requests coming and going", else {brief_tokens}. Tokens are counted from the usage that each
+  server reports.
 - Rounds: {rounds}. In each, both servers get the same prompts, which nobody has seen before, one server after the other
   and in turns the first; every scenario begins with fresh servers. A figure is the median of the rounds, a ratio the
   median of each round's ratio.

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import prompts
+from forms import constrained
 from lab import SHORT_TOKENS, SHORT_WORDS, WIDTHS, Finding, Lab, Scenario
 from loadgen import Request, Stream, Target
 from residency import estimates, two_models
@@ -258,6 +259,7 @@ SCENARIOS: dict[str, Scenario] = {
         memory,
         idle_cpu,
         copying,
+        constrained,
         two_models,
         estimates,
     )
