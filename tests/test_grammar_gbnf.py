@@ -13,6 +13,9 @@ GOOD = [
     ('root ::= (\n "x"\n | y\n)\ny ::= "y" |\n "z"', ["x", "y", "z"], ["xy"]),
     ('root ::= [^a\\]"]{2,3} "\\x41\\u00e4\\U0001F642"', ["bcAä🙂", "é,-Aä🙂"], ["b]Aä🙂", "bcde"]),
     ("root ::= .{0,2} [a-]", ["a", "xy-", "é\n-"], ["xyz-"]),
+    (r'root ::= "\"" [^"\\\x7F\x00-\x1F]* "\""', ['""', '"aä🙂"'], ['"', '"\n"', '"\x7f"']),  # as llama.cpp's own JSON
+    (r"root ::= [\x00-\x1Fa]", ["\x01", "\n", "a"], [" ", "b"]),
+    (r"root ::= [^\x00]", ["\x01", "a", "🙂"], ["", "aa"]),
     ('root ::= "" | "a"?', ["", "a"], ["b"]),
     ('root ::= item{2} ("," item){1,}\nitem ::= "ab"', ["abab,ab", "abab,ab,ab"], ["abab", "ab,ab"]),
     ('root ::= "(" root ")" | "x"', ["x", "((x))"], ["((x)"]),
@@ -31,6 +34,8 @@ BAD = [  # text, line, column, a word of the message
     ("root ::= [\\U00110000]", 1, 11, "no character"),
     ("root ::= [\\x00]", 1, 11, "character 0"),
     ('root ::= "a" "\0"', 1, 15, "character 0"),
+    ("root ::= [^\0]", 1, 12, "character 0"),  # not as an escape it would end the text for llama.cpp
+    ('root ::= a # \0\na ::= "x"', 1, 14, "character 0"),
     ("root ::= *", 1, 10, "nothing before"),
     ('root ::= ""*', 1, 12, "nothing before"),
     ('root ::= "a"{3,2}', 1, 13, "not before"),

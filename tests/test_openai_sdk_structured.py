@@ -93,6 +93,13 @@ def test_a_grammar_decides_about_a_text(sdk):
     assert answer.choices[0].finish_reason == "stop"
 
 
+def test_a_grammar_may_leave_out_control_characters_by_their_codes(sdk):
+    grammar = r'root ::= "\"" [^"\\\x7F\x00-\x1F]{8,30} "\""'
+    answer = complete(sdk, "She said: ", max_tokens=40, extra_body={"grammar": grammar})
+    assert answer.choices[0].finish_reason == "stop"
+    assert 8 <= len(json.loads(answer.choices[0].text)) <= 30
+
+
 def test_a_completion_takes_a_response_format(sdk):
     answer = complete(
         sdk, "A number: ", extra_body={"response_format": form({"type": "integer", "minimum": 10, "maximum": 12})}

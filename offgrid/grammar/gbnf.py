@@ -17,6 +17,7 @@ MAX_REPEATS = 2000  # llama.cpp's own bound on what a repetition is written out 
 MAX_NESTING = 64  # groups: llama.cpp reads them with its thread's stack
 NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "\\": "\\", '"': '"', "[": "[", "]": "]", "-": "-"}
+NO_ZERO = "the character 0 cannot be generated"
 HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 
 
@@ -57,6 +58,8 @@ class _Reader:
         rules: Rules = {}
         refs: dict[str, int] = {}
         self._refs = refs
+        if (at := self._text.find("\0")) >= 0:  # llama.cpp would take it for the end, also in a comment
+            raise self._wrong(NO_ZERO, at)
         self._space(newlines=True)
         while self._char():
             start = self._at
@@ -139,19 +142,23 @@ class _Reader:
             if not self._char() or self._char() in "\r\n":
                 raise self._wrong("a closing ] is missing", start)
             at = self._at
-            low = high = ord(self._letter())
+            low = high = ord(self._letter(in_class=True))
             if self._char() == "-" and self._char(1) not in ("]", ""):
                 self._at += 1
-                high = ord(self._letter())
+                high = ord(self._letter(in_class=True))
             if low > high:
                 raise self._wrong("the end of a range comes before its beginning", at)
             ranges.append((low, high))
         if not ranges:
             raise self._wrong("a class needs at least one character", start)
         self._at += 1
-        return Chars(others(tuple(ranges)) if is_turned else join(tuple(ranges)))
+        if is_turned:
+            return Chars(others(tuple(ranges)))
+        if not (printable := tuple((max(low, 1), high) for low, high in ranges if high)):
+            raise self._wrong(NO_ZERO, start + 1)
+        return Chars(join(printable))
 
-    def _letter(self) -> str:
+    def _letter(self, *, in_class: bool = False) -> str:
         start, char = self._at, self._char()
         self._at += 1
         if char == "\\":
@@ -170,8 +177,8 @@ class _Reader:
             if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
                 raise self._wrong(f"\\{kind}{digits} is no character", start)
             char = chr(point)
-        if char == "\0":
-            raise self._wrong("the character 0 cannot be generated", start)
+        if char == "\0" and not in_class:  # there it may begin a range, or be one of those that are left out
+            raise self._wrong(NO_ZERO, start)
         return char
 
     def _group(self) -> _Item:
