@@ -119,6 +119,7 @@ HARMONY = Dialect(
         )
     ),
     thinking=("<|channel|>analysis<|message|>", "<|end|>"),
+    resume="<|start|>assistant<|channel|>final<|message|>",
     dividers=(
         *("<|channel|>final<|message|>", "<|channel|>final <|constrain|>json<|message|>"),
         *("<|channel|>commentary<|message|>", _START, "<|end|>"),
