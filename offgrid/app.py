@@ -9,7 +9,7 @@ from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
 from offgrid.api.throttle import Throttle
 from offgrid.api.traffic import Traffic
-from offgrid.api.wire import error_body
+from offgrid.api.error_body import error_body
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType

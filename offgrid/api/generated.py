@@ -5,6 +5,7 @@ USAGE = {
     "completion_tokens": int,
     "total_tokens": int,
     "prompt_tokens_details": {"cached_tokens": int},
+    "completion_tokens_details?": {"reasoning_tokens": int},
 }
 TIMINGS = {
     "cache_n": int,
@@ -29,14 +30,16 @@ TEXT_LOGPROBS = {
     "text_offset": [int],
 }
 REASON = ("stop", "length")
+CALL = {"id": str, "type": "function", "function": {"name": str, "arguments": str}}
+CALL_PIECE = {"index": int, "id?": str, "type?": "function", "function": {"name?": str, "arguments": str}}
 
 ABOUT = {"id": str, "created": int, "model": str}
 ENDS = {"usage": USAGE, "timings?": TIMINGS}
 CHAT_CHOICE = {
     "index": int,
-    "message": {"role": "assistant", "content": str},
+    "message": {"role": "assistant", "content": (str, None), "reasoning_content?": str, "tool_calls?": [CALL]},
     "logprobs": (CHAT_LOGPROBS, None),
-    "finish_reason": REASON,
+    "finish_reason": (*REASON, "tool_calls"),
 }
 TEXT_CHOICE = {"index": int, "text": str, "logprobs": (TEXT_LOGPROBS, None), "finish_reason": REASON}
 CHAT_ANSWER = {**ABOUT, "object": "chat.completion", "choices": [CHAT_CHOICE], **ENDS}
@@ -45,9 +48,14 @@ TEXT_ANSWER = {**ABOUT, "object": "text_completion", "choices": [TEXT_CHOICE], *
 PARTS = {"usage?": USAGE, "timings?": TIMINGS}
 CHAT_PIECE = {
     "index": int,
-    "delta": {"role?": "assistant", "content?": str},
+    "delta": {
+        "role?": "assistant",
+        "content?": (str, None),
+        "reasoning_content?": str,
+        "tool_calls?": [CALL_PIECE],
+    },
     "logprobs?": (CHAT_LOGPROBS, None),
-    "finish_reason": (*REASON, None),
+    "finish_reason": (*REASON, "tool_calls", None),
 }
 TEXT_PIECE = {**TEXT_CHOICE, "finish_reason": (*REASON, None)}
 CHAT_EVENT = {**ABOUT, "object": "chat.completion.chunk", "choices": [CHAT_PIECE], **PARTS}

@@ -11,16 +11,11 @@ from json import dumps
 from json.encoder import encode_basestring
 from typing import ClassVar
 
+from offgrid.api.error_body import error_body
 from offgrid.api.logprobs import chat_logprobs, text_logprobs
 from offgrid.errors import ApiError
 from offgrid.types import CallArguments, CallBegun, Delta, Finish, Part, Thought, TokenScore, Usage
 from offgrid.web import sse
-
-
-def error_body(error: ApiError, family: str = "openai") -> dict:
-    """The one shape of an OpenAI-style error, in an answer and in a stream; for LoLLMs' clients with their `detail`."""
-    body = {"error": {"message": error.message, "type": error.type, "code": error.code, "param": error.param}}
-    return body | {"detail": error.message} if family == "lollms" else body
 
 
 def total_usage(usages: list[Usage], n_choices: int) -> Usage:
