@@ -5,11 +5,11 @@ import time
 
 import offgrid
 from offgrid.api import access, audit
+from offgrid.api.error_body import error_body
 from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
 from offgrid.api.throttle import Throttle
 from offgrid.api.traffic import Traffic
-from offgrid.api.error_body import error_body
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType
