@@ -91,6 +91,11 @@ class ToolUse:
     only: str | None = None  # the one that must be called, once
     is_parallel: bool = True  # several calls in one answer
 
+    @property
+    def is_forced(self) -> bool:
+        """The answer must be calls."""
+        return self.is_required or self.only is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Thinking:

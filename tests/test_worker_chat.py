@@ -143,6 +143,17 @@ def test_a_tool_whose_schema_cannot_be_held_is_refused_by_its_path(babbler):
     assert error["param"].startswith("tools[0].function.parameters")
 
 
+def test_beside_tools_a_form_of_the_answer_holds_whatever_is_no_call(scripted):
+    use, form = ToolUse(TOOLS), 'root ::= "{" [a-z]+ "}"'
+    bench = scripted(["{ab", "c}", "d"])
+    id = answered(bench, tool_use=use, grammar=form)
+    assert re.fullmatch("{[a-z]+}", bench.channel.texts[id])
+    assert bench.channel.ends[id].reason == "stop"
+    bench = scripted(["<tool_call>", '{"name": "get_time", "arguments": {"zone": "UTC"}}', "</tool_call>"])
+    id = answered(bench, tool_use=use, grammar=form)
+    assert [name for name, _ in bench.channel.calls(id)] == ["get_time"]
+
+
 def test_stop_strings_end_content_and_never_a_call(scripted):
     pieces = ["Su", "re.", "<tool_call>", '{"name": "get_weather", "arguments": {"city": "re."}}', "</tool_call>"]
     bench = scripted(pieces)
@@ -229,3 +240,33 @@ def test_stop_strings_and_tool_calls_in_thinking_are_thinking(scripted):
     id = answered(bench, tool_use=ToolUse(TOOLS), stop=("b",))
     assert re.sub(r"\s+", " ", bench.channel.thought(id)) == "a <tool_call> b"
     assert bench.channel.texts[id] == "Hello"
+
+
+# --- control tokens as markup ---
+
+MISTRAL = tiny_models.CHATML.replace("<tool_call>", "[TOOL_CALLS]")  # whose calls begin with a control token
+CALLS = ["Su", "re.", "[TOOL_CALLS]", '[{"name": "get_time", "arguments": {"zone": "UTC"}}]']
+
+
+@pytest.fixture
+def mistral(tmp_path):
+    def make(pieces: list) -> WorkerBench:
+        path = tmp_path / "mistral.gguf"
+        return WorkerBench(tiny_models.scripted_model(path, pieces, template=MISTRAL, control=("[TOOL_CALLS]",)))
+
+    return make
+
+
+def test_a_control_token_that_begins_calls_is_seen_and_not_shown(mistral):
+    bench = mistral(CALLS)
+    id = answered(bench, tool_use=ToolUse(TOOLS))
+    assert bench.channel.calls(id) == [("get_time", '{"zone": "UTC"}')]
+    assert bench.channel.texts[id] == "Sure."
+    assert answered(bench) and bench.channel.texts[bench.n_submitted] == "Sure." + CALLS[-1]  # without tools
+
+
+def test_a_required_call_may_begin_with_a_control_token(mistral):
+    bench = mistral(CALLS)
+    id = answered(bench, tool_use=ToolUse(TOOLS, is_required=True))
+    assert bench.channel.calls(id) == [("get_time", '{"zone": "UTC"}')]
+    assert id not in bench.channel.texts

@@ -77,15 +77,22 @@ def chat_model(
 
 
 def scripted_model(
-    path: Path, pieces: list[str | bytes], *, n_ctx_train: int = 4096, template: str | None = CHATML
+    path: Path,
+    pieces: list[str | bytes],
+    *,
+    n_ctx_train: int = 4096,
+    template: str | None = CHATML,
+    control: tuple[str, ...] = (),
 ) -> Path:
     """A chat model whose greedy answer to any prompt is exactly `pieces`, a token each, and then <|im_end|>.
 
     The answer starts after any token that is no piece itself. A piece may be part of a character, given as bytes.
-    Raises ValueError for a repeated piece, an empty one, and a bare newline, with which every chat prompt ends: the
-    next token depends on nothing but the last one.
+    `control`: further control tokens, which a piece may be. Raises ValueError for a repeated piece, an empty one, and a
+    bare newline, with which every chat prompt ends: the next token depends on nothing but the last one.
     """
     tokens, types = chat_vocabulary()
+    tokens += control
+    types += [CONTROL_TYPE] * len(control)
     script = [_spell(p if isinstance(p, bytes) else p.encode()) for p in pieces]
     if len(set(script)) < len(script) or {"", _spell(b"\n")} & set(script):
         raise ValueError("pieces must be unique, and neither empty nor a bare newline")
@@ -93,7 +100,8 @@ def scripted_model(
         if spelling not in tokens and piece not in tokens:
             tokens.append(spelling)
             types.append(NORMAL_TYPE)
-    ids = [tokens.index(piece if piece in MARKS else spelling) for spelling, piece in zip(script, pieces, strict=True)]
+    marks = (*MARKS, *control)
+    ids = [tokens.index(piece if piece in marks else spelling) for spelling, piece in zip(script, pieces, strict=True)]
     ids.append(tokens.index("<|im_end|>"))
 
     tensors = _llama_tensors(np.random.default_rng(0), len(tokens))

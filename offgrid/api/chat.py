@@ -30,9 +30,6 @@ def create_chat_completion(request: Request, app) -> Response | None:
     conversation = read_conversation(fields, own.system_prompt)
     logprobs = read_chat_logprobs(fields)
     generation = read_generation(fields, own, model.id, request.who.client)
-    if generation.grammar and conversation["tool_use"]:
-        message = "tools and a form for the whole answer (response_format, grammar) cannot both hold; send one of them."
-        raise BadRequest(message, param="response_format")
     asked = replace(generation, **conversation, logprobs=logprobs)
     n = fields.whole("n", 1, MAX_CHOICES, 1)
     is_stream, include_usage = read_stream(fields)

@@ -26,14 +26,14 @@ def check_grammar(text: str, param: str) -> None:
     check(read(text, param), lambda message, rule: BadRequest(f"{param}: {message}", param=param))
 
 
-def read(text: str, param: str = "grammar") -> Rules:
+def read(text: str, param: str = "grammar", max_bytes: int = MAX_BYTES) -> Rules:
     """The rules of a GBNF text. Raises BadRequest."""
     try:
         n_bytes = len(text.encode())
     except UnicodeEncodeError:
         raise BadRequest(f"{param} holds half of a surrogate pair, which is no character.", param=param) from None
-    if n_bytes > MAX_BYTES:
-        raise BadRequest(f"{param} may have {MAX_BYTES} bytes; it has {n_bytes}.", param=param)
+    if n_bytes > max_bytes:
+        raise BadRequest(f"{param} may have {max_bytes} bytes; it has {n_bytes}.", param=param)
     return _Reader(text, param).rules()
 
 

@@ -3,15 +3,17 @@
 What a dialect is, pure: `offgrid.dialects`. Here it meets the model: its template, its vocabulary, its sampler.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from offgrid.dialects.calls import calls_grammar
 from offgrid.dialects.conversation import conversation
 from offgrid.dialects.dialect import Dialect, dialect_of
 from offgrid.dialects.reply import ReplyParser
+from offgrid.dialects.syntax import CallSyntax
 from offgrid.dialects.traits import Traits, traits_of
 from offgrid.errors import BadRequest
+from offgrid.grammar.either import either
 from offgrid.types import Thinking, ToolUse
 from offgrid.worker.control import ControlTokens
 from offgrid.worker.model import Model
@@ -75,9 +77,15 @@ class Chat:
     def prompt(self) -> str:
         return self.marked_prompt.replace(self.mark, "") if self.mark else self.marked_prompt
 
-    @property
+    @cached_property
     def dialect(self) -> Dialect:
-        return self.chats.dialect
+        """The model's; where calls stand beside another form of answer, with those calls only that are told from it by
+        their first characters."""
+        dialect = self.chats.dialect
+        if self.use is None or not self.grammar:
+            return dialect
+        forms = tuple(form for form in dialect.calls.forms if form.trigger)
+        return replace(dialect, calls=CallSyntax(forms))
 
     @property
     def is_more_than_text(self) -> bool:
@@ -95,18 +103,23 @@ class Chat:
         """What the answer is held to. Raises Refused: a tool's schema cannot be."""
         if self.use is None:
             return self._from_answer_on(self.grammar, "grammar") if self.grammar else None
+        if not self.dialect.calls.forms:
+            message = "This model writes its calls as bare JSON, so tools cannot stand beside a form of the answer."
+            raise Refused(kind="bad_request", message=message, param="response_format")
         try:
             grammar = calls_grammar(self.dialect, self.use)
+            if self.grammar and not self.use.is_forced:
+                grammar = either(grammar, self.grammar, "response_format")
         except BadRequest as error:
             raise Refused(kind="bad_request", message=error.message, param=error.param) from error
-        if self.is_forced:
+        if self.is_whole:
             return self._from_answer_on(grammar, "tools")
         return Form(grammar, is_late=True, spoken=self.chats.names, param="tools")
 
     @property
-    def is_forced(self) -> bool:
-        """The answer must be calls."""
-        return self.use is not None and (self.use.is_required or self.use.only is not None)
+    def is_whole(self) -> bool:
+        """The answer is held to a form from its begin to its end."""
+        return bool(self.grammar) or (self.use is not None and self.use.is_forced)
 
     def _from_answer_on(self, grammar: str, param: str) -> Form:
         opening = None
@@ -117,17 +130,16 @@ class Chat:
         return Form(grammar, is_late=self.is_thinking, opening=opening, spoken=spoken, param=param)
 
     def reply(self, stop: tuple[str, ...], sampler: Sampler) -> Reply:
-        is_whole = self.form is not None and (self.use is None or self.is_forced)  # all of the answer has the form
         parser = ReplyParser(
             self.dialect,
             has_tools=self.use is not None,
             is_thinking=self.is_thinking,
             separates_thinking=self.thinking.is_separate,
-            on_call=(lambda text: True) if is_whole else sampler.hold,
+            on_call=(lambda text: True) if self.is_whole else sampler.hold,
         )
         budget = 0 if self.thinking.is_enabled is False else self.thinking.budget
         cut = self.chats.tokens(self.dialect.cut_thinking) if budget is not None else []
-        hold = sampler.hold if is_whole else None
+        hold = sampler.hold if self.is_whole else None
         return Reply(parser, stop, self.chats.spelled, budget=budget, cut=cut, hold=hold)
 
 
