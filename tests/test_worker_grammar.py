@@ -152,3 +152,21 @@ def test_hundreds_of_random_steps_do_not_end_the_process(path):
 @pytest.mark.full
 def test_twenty_thousand_random_steps_do_not_end_the_process(path):
     walk(path, 20_000)
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'root ::= "a" root? root? root?',
+        'root ::= x+\nx ::= "a" x? | "a" y\ny ::= x y?',
+        'root ::= e\ne ::= "a" | "a" e "b"? | "a" e e',
+    ],
+)
+def test_a_recursion_that_leaves_ever_more_ways_open_ends_its_own_request_only(bench, grammar):
+    other = bench.submit(max_tokens=60)
+    only_a = Sampling(temperature=0, logit_bias=(("a", 100.0),))
+    id = bench.submit(grammar=grammar, sampling=only_a, max_tokens=300)
+    bench.run()
+    assert bench.channel.ends[id]["param"] == "grammar"
+    assert "ambiguous" in bench.channel.ends[id]["message"]
+    assert bench.channel.ends[other].usage.completion_tokens > 0

@@ -22,9 +22,11 @@ MAX_BYTES = 256 * 1024  # parsing alternatives takes a time that grows with thei
 MAX_DEPTH = 200  # of parentheses; llama.cpp's parser calls itself for each, and some 20,000 end the process
 CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 REFUSED = float("-inf")
-# Repetitions of what may be empty, in one another, take llama.cpp seconds for each token, in which nobody's text flows.
-MOST_S = 1.0  # of processor time for one question; and one about a single token is asked for every token
-MOST_S_ONE = 0.02
+# Some grammars take llama.cpp seconds for each token, in which nobody's text flows: repetitions of what may be empty in
+# one another, and recursions that leave more ways open with every token. To go on after a token takes a time that grows
+# with the square of the ways, so what asking about one may take, usually 3 µs, is 30 ms there.
+MOST_S = 1.0  # of processor time for one question
+MOST_S_ONE = 0.002  # for one about a single token
 TOO_AMBIGUOUS = "it is too ambiguous: its next character can be a part of too many of its rules at once"
 
 
