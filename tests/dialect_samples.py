@@ -209,3 +209,4 @@ SAMPLES = (
         "gigachat 3", formats.GIGACHAT_3, 'function call<|role_sep|>\n{"name": "f", "arguments": {}}', call("f", "{}")
     ),
 )
+CALLS = tuple(sample for sample in SAMPLES if "call" in dict(sample.parts) and sample.name != "text behind")

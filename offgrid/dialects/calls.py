@@ -6,17 +6,28 @@ It begins with the first character of a call's trigger, and nothing may follow t
 import json
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
 from offgrid.dialects.syntax import ARGUMENTS, NAME, CallForm, CallSyntax, Dialect, Either, Filler, Piece, Space
 from offgrid.errors import BadRequest
 from offgrid.grammar.builder import Builder
-from offgrid.grammar.schema import schema_expr, schema_grammar
-from offgrid.grammar.syntax import Expr, Text, alt, chars, seq, times
+from offgrid.grammar.schema import MAX_SCHEMA_BYTES, schema_expr
+from offgrid.grammar.soundness import finite
+from offgrid.grammar.syntax import Expr, Ref, Text, alt, chars, seq, times
 from offgrid.types import ToolUse
 
 MAX_CALLS = 16  # in one answer
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NO_MEMBERS = {"type": "object", "additionalProperties": False}
+
+
+class _Tool(NamedTuple):
+    """What the grammar depends on; equal for equal tools."""
+
+    name: str
+    parameters: str  # as JSON
+    path: str  # of the parameters
+    must_hold: bool
 
 
 def calls_grammar(dialect: Dialect, use: ToolUse) -> str:
@@ -27,15 +38,11 @@ def calls_grammar(dialect: Dialect, use: ToolUse) -> str:
 
     Raises BadRequest; `param` is the place at fault.
     """
-    tools = tuple(_read(tool, i) for i, tool in enumerate(use.tools) if _is_asked(tool, use))
     _check_names(use)
     is_named = use.only is not None
-    must_hold, is_parallel = use.is_required or is_named, use.is_parallel and not is_named
-    return _grammar(dialect.calls, tools, must_hold=must_hold, is_parallel=is_parallel)
-
-
-def _is_asked(tool: dict, use: ToolUse) -> bool:
-    return use.only is None or tool["function"]["name"] == use.only
+    asked = [(i, tool) for i, tool in enumerate(use.tools) if use.only in (None, tool["function"]["name"])]
+    tools = tuple(_read(tool, i, must_hold=use.is_forced) for i, tool in asked)
+    return _grammar(dialect.calls, tools, is_parallel=use.is_parallel and not is_named)
 
 
 def _check_names(use: ToolUse) -> None:
@@ -52,15 +59,18 @@ def _check_names(use: ToolUse) -> None:
         raise BadRequest(message, param="tool_choice")
 
 
-def _read(tool: dict, i: int) -> tuple[str, str, str, bool]:
-    """(name, parameters as JSON, their path, whether they must hold): what the grammar depends on, and can be a key."""
+def _read(tool: dict, i: int, *, must_hold: bool) -> _Tool:
     function, path = tool["function"], f"tools[{i}].function.parameters"
     parameters = function.get("parameters")
     if parameters is None or _has_no_members(parameters):
         parameters = _NO_MEMBERS
     if not isinstance(parameters, dict) or not _may_be_object(parameters.get("type")):
         raise BadRequest(f'{path} must be the JSON Schema of an object, such as {{"type": "object"}}.', param=path)
-    return function["name"], json.dumps(parameters), path, function.get("strict") is True
+    try:
+        text = json.dumps(parameters)
+    except RecursionError:
+        raise BadRequest(f"{path} is nested too deep.", param=path) from None
+    return _Tool(function["name"], text, path, must_hold or function.get("strict") is True)
 
 
 def _may_be_object(type_: object) -> bool:
@@ -78,43 +88,50 @@ def _has_no_members(parameters: object) -> bool:
 
 
 @lru_cache(maxsize=64)  # agents send the same tools with every turn
-def _grammar(syntax: CallSyntax, tools: tuple, *, must_hold: bool, is_parallel: bool) -> str:
-    schemas = {path: json.loads(parameters) for _, parameters, path, _ in tools}
-    free = {path for _, _, path, strict in tools if not (must_hold or strict) and not _can_hold(schemas[path], path)}
+def _grammar(syntax: CallSyntax, tools: tuple[_Tool, ...], *, is_parallel: bool) -> str:
+    may_be_free = {tool for tool in tools if not tool.must_hold}
+    is_large = sum(len(tool.parameters) for tool in tools) > MAX_SCHEMA_BYTES
     try:
-        return _text(syntax, tools, schemas, free, is_parallel=is_parallel)
-    except BadRequest:  # each alone could, but not all together
-        loose = {path for _, _, path, strict in tools if not (must_hold or strict)}
-        if loose == free:
+        return _text(syntax, tools, may_be_free if is_large else set(), is_parallel=is_parallel)
+    except BadRequest:
+        if is_large or not may_be_free:
             raise
-        return _text(syntax, tools, schemas, loose, is_parallel=is_parallel)
-
-
-def _can_hold(schema: dict, path: str) -> bool:
     try:
-        schema_grammar(schema, path)
+        free = {tool for tool in may_be_free if not _can_hold(tool)}
+        return _text(syntax, tools, free, is_parallel=is_parallel)
+    except BadRequest:  # each alone can be held, but not all together
+        return _text(syntax, tools, may_be_free, is_parallel=is_parallel)
+
+
+def _can_hold(tool: _Tool) -> bool:
+    try:
+        builder = Builder(tool.path)
+        builder.rules["root"] = schema_expr(builder, json.loads(tool.parameters), tool.path, is_object=True)
+        builder.text()
     except BadRequest:
         return False
     return True
 
 
-def _text(syntax: CallSyntax, tools: tuple, schemas: dict, free: set[str], *, is_parallel: bool) -> str:
+def _text(syntax: CallSyntax, tools: tuple[_Tool, ...], free: set[_Tool], *, is_parallel: bool) -> str:
     builder = Builder("tools")
-    arguments: dict[str, Expr] = {}
-    for name, _, path, _ in tools:
-        if path in free:
-            arguments[name] = builder.any_object()
+    arguments: dict[str, Ref] = {}
+    for tool in tools:
+        if tool in free:
+            expr = builder.any_object()
         else:
-            expr = schema_expr(builder, schemas[path], path, is_object=True)
-            if not builder.is_finite(expr):
-                reason = "; ".join(builder.dead_ends[-3:]) or "it asks for values that contain themselves"
-                raise BadRequest(f"{path}: no JSON object fits: {reason}.", param=path)
-            arguments[name] = builder.rule(f"{name}-arguments", expr)
+            expr = schema_expr(builder, json.loads(tool.parameters), tool.path, is_object=True)
+        arguments[tool.name] = builder.rule(f"{tool.name}-arguments", expr)
+    endable = finite(builder.rules)
+    for tool in tools:  # what has no text would be left out of the grammar in silence
+        if arguments[tool.name].name not in endable:
+            reason = "; ".join(builder.dead_ends[-3:]) or "it asks for values that contain themselves"
+            raise BadRequest(f"{tool.path}: no JSON object fits: {reason}.", param=tool.path)
     builder.rules["root"] = alt(*(_form(builder, form, arguments, is_parallel=is_parallel) for form in syntax.forms))
     return builder.text()
 
 
-def _form(builder: Builder, form: CallForm, arguments: dict[str, Expr], *, is_parallel: bool) -> Expr:
+def _form(builder: Builder, form: CallForm, arguments: dict[str, Ref], *, is_parallel: bool) -> Expr:
     at = form.call.index(NAME)
     before, after = form.call[:at], form.call[at + 1 :]
     named = [seq(Text(name), _expr(builder, after, expr)) for name, expr in arguments.items()]

@@ -24,12 +24,11 @@ def one_of(*texts: str) -> Either:
     return Either(tuple((text,) if text else () for text in texts))
 
 
-def json_list(opening: str, closing: str, call: tuple[Piece, ...], trigger: str = "") -> CallSyntax:
-    """Calls in a JSON list, between two texts."""
-    ends = (NONE, "]", *((NONE, closing) if closing else ()))
-    return CallSyntax(
-        (CallForm(call, (opening, NONE, "[", NONE), ends, separator=(NONE, ",", BLANK), trigger=trigger or opening),)
-    )
+def json_list(opening: str, closing: str, call: tuple[Piece, ...]) -> CallSyntax:
+    """Calls in a JSON list, between two texts; the first may hold the list's bracket."""
+    begin = (opening, NONE) if opening.endswith("[") else (opening, NONE, "[", NONE)
+    end = (NONE, "]", *((NONE, closing) if closing else ()))
+    return CallSyntax((CallForm(call, begin, end, separator=(NONE, ",", BLANK), trigger=opening),))
 
 
 _TAGGED = CallForm(
@@ -99,7 +98,8 @@ FUNCTIONARY = Dialect(
 
 # GPT-OSS: messages in channels. <|call|> ends the text, so there is one call. After a thought comes <|start|>assistant.
 _START, _CHANNELS = "<|start|>assistant", ("commentary", "analysis")
-_TO_JSON = (BLANK, one_of("<|constrain|>json", "json", ""), "<|message|>", NONE, ARGUMENTS)
+_JSON = one_of(" <|constrain|>json", "<|constrain|>json", " json", " ", "")
+_TO_JSON = (_JSON, "<|message|>", NONE, ARGUMENTS)
 _IN_CHANNEL = [
     CallForm(
         (f"<|channel|>{channel} to=functions.", NAME, *_TO_JSON),
@@ -161,7 +161,7 @@ _NAME_IS_KEY = ("{", NONE, '"', NAME, '"', NONE, ":", BLANK, ARGUMENTS, NONE, "}
 APERTUS = Dialect("apertus", json_list("<|tools_prefix|>", "<|tools_suffix|>", _NAME_IS_KEY))
 GRANITE_3 = Dialect("granite-3", json_list("<|tool_call|>", "", json_call()))
 NEMOTRON = Dialect("nemotron", json_list("<TOOLCALL>", "</TOOLCALL>", json_call()))
-FIREFUNCTION = Dialect("firefunction", json_list("functools", "", json_call(), "functools["))
+FIREFUNCTION = Dialect("firefunction", json_list("functools[", "", json_call()))
 APRIEL = Dialect("apriel", json_list("<tool_calls>", "</tool_calls>", _WITH_ID))
 MINIMAX_M1 = Dialect(
     "minimax-m1",

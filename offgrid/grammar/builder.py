@@ -10,7 +10,7 @@ import re
 
 from offgrid.errors import BadRequest
 from offgrid.grammar import numbers, strings
-from offgrid.grammar.soundness import can_end, check, finite, prune
+from offgrid.grammar.soundness import check, prune
 from offgrid.grammar.syntax import (
     NEVER,
     Alt,
@@ -68,10 +68,6 @@ class Builder:
     def never(self, reason: str) -> Expr:
         self.dead_ends.append(reason)
         return NEVER
-
-    def is_finite(self, expr: Expr) -> bool:
-        """Whether there is a text of it that ends; asked when its rules are complete."""
-        return can_end(expr, finite(self.rules))
 
     # --- parts of JSON ---
 

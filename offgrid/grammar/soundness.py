@@ -79,19 +79,19 @@ def can_be_empty(expr: Expr, empty: set[str]) -> bool:
 
 def finite(rules: Rules) -> set[str]:
     """The rules of which there is a text that ends."""
-    return _grow(rules, can_end)
+    return _grow(rules, _can_end)
 
 
-def can_end(expr: Expr, ends: set[str]) -> bool:
+def _can_end(expr: Expr, ends: set[str]) -> bool:
     match expr:
         case Ref(name):
             return name in ends
         case Seq(parts):
-            return all(can_end(part, ends) for part in parts)
+            return all(_can_end(part, ends) for part in parts)
         case Alt(options):
-            return any(can_end(option, ends) for option in options)
+            return any(_can_end(option, ends) for option in options)
         case Repeat(item, low):
-            return low == 0 or can_end(item, ends)
+            return low == 0 or _can_end(item, ends)
         case Chars(ranges):
             return bool(ranges)
     return True
@@ -131,9 +131,9 @@ def _pruned(expr: Expr, ends: set[str]) -> Expr:
         case Seq(parts):
             return seq(*(_pruned(part, ends) for part in parts))
         case Alt(options):
-            return alt(*(_pruned(option, ends) for option in options if can_end(option, ends)))
+            return alt(*(_pruned(option, ends) for option in options if _can_end(option, ends)))
         case Repeat(item, low, high):
-            return Repeat(_pruned(item, ends), low, high) if can_end(item, ends) else EMPTY
+            return Repeat(_pruned(item, ends), low, high) if _can_end(item, ends) else EMPTY
     return expr
 
 
