@@ -4,6 +4,7 @@ Knows no template language: `render` is all it needs. What a template refuses or
 words that were put in come out.
 """
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,11 +113,14 @@ class _Trial:
 
     def _takes_several(self) -> bool:
         calls = self._calls()
-        second = {**calls["tool_calls"][0], "id": "qz0000002"}
-        second["function"] = {**second["function"], "name": "qzother"}
+        second = copy.deepcopy(calls["tool_calls"][0])
+        arguments = second["function"]["arguments"]
+        # Told by the arguments: the name of a call may come out beside its result as well.
+        other = {_KEY: "qzother"} if isinstance(arguments, dict) else arguments.replace(_VALUE, "qzother")
+        second |= {"id": "qz0000002", "function": {**second["function"], "arguments": other}}
         calls["tool_calls"].append(second)
-        results = [_result(), {**_result("qz0000002"), "content": "qzanswer", "name": "qzother"}]
-        return self._shows([_USER, calls, *results], _TOOL, "qzother", _RESULT, "qzanswer")
+        results = [_result(), {**_result("qz0000002"), "content": "qzanswer"}]
+        return self._shows([_USER, calls, *results], _VALUE, "qzother", _RESULT, "qzanswer")
 
     def _thinking_key(self) -> str | None:
         keys = ("reasoning_content", "thinking", "reasoning")
