@@ -186,7 +186,6 @@ SAMPLES = (
     Sample(
         "nemotron", formats.NEMOTRON, f'<TOOLCALL>[{{"name": "f", "arguments": {_ONE}}}]</TOOLCALL>', call("f", _ONE)
     ),
-    Sample("firefunction", formats.FIREFUNCTION, ' functools[{"name": "f", "arguments": {}}]', call("f", "{}")),
     Sample(
         "apriel",
         formats.APRIEL,

@@ -72,7 +72,6 @@ def prompt(source: str, messages: list[dict], use: ToolUse | None) -> str:
         ("<|tools_prefix|>[", "apertus", None),
         ("<TOOLCALL>[", "nemotron", None),
         ("<|tool_call|> followed by a JSON list of tools", "granite-3", None),
-        ("functools[", "firefunction", None),
         ("<tool_calls>[{...", "apriel", None),
         ('<tool_calls>\\n{"name": <tool-name>, "arguments": ...', "minimax-m1", None),
         ("<|function_call|> <|role_sep|>", "gigachat", None),
@@ -100,17 +99,29 @@ def test_the_markers_are_the_texts_that_may_be_control_tokens():
         (
             templates.HERMES,
             Traits(
-                **{"has_system": True, "has_double_turns": True, "takes_tools": True, "takes_calls": True},
+                **{
+                    "has_system": True,
+                    "has_double_turns": True,
+                    "takes_tools": True,
+                    "takes_calls": True,
+                    "takes_bare_tools": True,
+                },
                 **{"takes_several_calls": True, "takes_text_with_calls": True},
             ),
         ),
         (
             templates.LLAMA_3,
-            Traits(has_system=True, has_double_turns=True, takes_tools=True, takes_calls=True),
+            Traits(
+                **{"has_system": True, "has_double_turns": True, "takes_tools": True, "takes_calls": True},
+                takes_bare_tools=True,
+            ),
         ),
         (
             templates.MISTRAL,
-            Traits(has_system=True, takes_tools=True, takes_calls=True, takes_several_calls=True, takes_long_ids=False),
+            Traits(
+                **{"has_system": True, "takes_tools": True, "takes_bare_tools": True, "takes_calls": True},
+                **{"takes_several_calls": True, "takes_long_ids": False},
+            ),
         ),
         (
             templates.DEEPSEEK_R1,
@@ -122,7 +133,13 @@ def test_the_markers_are_the_texts_that_may_be_control_tokens():
         (
             templates.HARMONY,
             Traits(
-                **{"has_system": True, "has_double_turns": True, "takes_tools": True, "takes_calls": True},
+                **{
+                    "has_system": True,
+                    "has_double_turns": True,
+                    "takes_tools": True,
+                    "takes_calls": True,
+                    "takes_bare_tools": True,
+                },
                 thinking_key="thinking",
             ),
         ),
@@ -244,3 +261,16 @@ def test_no_tools_are_as_none():
         HISTORY[:2],
         None,
     )
+
+
+def test_tools_are_made_complete_where_the_template_asks_for_more():
+    source = templates.HERMES.replace(
+        "{{ tool | tojson }}",
+        "{{ tool.function.description + tool.function.parameters.properties | tojson + tool.function.name }}",
+    )
+    traits = traits_of(renderer(source))
+    assert not traits.takes_bare_tools
+    messages, tools = conversation(HISTORY, ToolUse(TOOLS), HERMES, traits)
+    assert tools[1]["function"]["parameters"] == {"type": "object", "properties": {}, "required": []}
+    assert "\n{}now" in renderer(source)(messages, tools)
+    assert "\né{}get_weather" in prompt(source, HISTORY, ToolUse(TOOLS))

@@ -30,10 +30,19 @@ def conversation(
         written = _without_system(written)
     if not traits.has_double_turns:
         written = _merged(written)
-    return written, (tools if tools and is_listed_natively else None)
+    if not tools or not is_listed_natively:
+        return written, None
+    return written, (tools if traits.takes_bare_tools else list(map(_complete, tools)))
 
 
 # --- as the template knows them ---
+
+
+def _complete(tool: dict) -> dict:
+    """The tool with all that a template may ask for."""
+    function = tool["function"]
+    parameters = {"type": "object", "properties": {}, "required": [], **(function.get("parameters") or {})}
+    return {**tool, "function": {"description": "", **function, "parameters": parameters}}
 
 
 def _with_names(messages: list[dict]) -> list[dict]:
@@ -221,7 +230,8 @@ def _merged(messages: list[dict]) -> list[dict]:
     for message in messages:
         last = written[-1] if written else None
         if last and last["role"] == message["role"] in ("user", "assistant") and not _has_calls(last, message):
-            written[-1] = {**last, "content": f"{last['content']}\n\n{message['content']}"}
+            contents = (last.get("content"), message.get("content"))
+            written[-1] = {**last, "content": "\n\n".join(filter(None, contents))}
         else:
             written.append(message)
     return written

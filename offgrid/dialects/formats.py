@@ -25,10 +25,10 @@ def one_of(*texts: str) -> Either:
 
 
 def json_list(opening: str, closing: str, call: tuple[Piece, ...]) -> CallSyntax:
-    """Calls in a JSON list, between two texts; the first may hold the list's bracket."""
-    begin = (opening, NONE) if opening.endswith("[") else (opening, NONE, "[", NONE)
+    """Calls in a JSON list, between two texts."""
     end = (NONE, "]", *((NONE, closing) if closing else ()))
-    return CallSyntax((CallForm(call, begin, end, separator=(NONE, ",", BLANK), trigger=opening),))
+    form = CallForm(call, (opening, NONE, "[", NONE), end, separator=(NONE, ",", BLANK), trigger=opening)
+    return CallSyntax((form,))
 
 
 _TAGGED = CallForm(
@@ -161,7 +161,6 @@ _NAME_IS_KEY = ("{", NONE, '"', NAME, '"', NONE, ":", BLANK, ARGUMENTS, NONE, "}
 APERTUS = Dialect("apertus", json_list("<|tools_prefix|>", "<|tools_suffix|>", _NAME_IS_KEY))
 GRANITE_3 = Dialect("granite-3", json_list("<|tool_call|>", "", json_call()))
 NEMOTRON = Dialect("nemotron", json_list("<TOOLCALL>", "</TOOLCALL>", json_call()))
-FIREFUNCTION = Dialect("firefunction", json_list("functools[", "", json_call()))
 APRIEL = Dialect("apriel", json_list("<tool_calls>", "</tool_calls>", _WITH_ID))
 MINIMAX_M1 = Dialect(
     "minimax-m1",
@@ -223,7 +222,6 @@ SIGNATURES = (  # the first that is met holds
     Signature(APERTUS, ("<|tools_prefix|>",)),
     Signature(NEMOTRON, ("<TOOLCALL>[",)),
     Signature(GRANITE_3, ("<|tool_call|>", "JSON list")),
-    Signature(FIREFUNCTION, ("functools[",)),
     Signature(GIGACHAT, ("<|function_call|>", "<|role_sep|>")),
     Signature(GIGACHAT_3, ("'function call'", "<|role_sep|>")),
     Signature(APRIEL, ("<tool_calls>[",)),

@@ -7,7 +7,7 @@ words that were put in come out.
 import copy
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Render = Callable[[list[dict], list[dict] | None], str]
 
@@ -41,6 +41,7 @@ class Traits:
     has_system: bool = False
     has_double_turns: bool = False  # two messages of one role after each other
     takes_tools: bool = False
+    takes_bare_tools: bool = False  # without description and parameters
     takes_calls: bool = False  # `tool_calls` of the assistant and the role "tool"
     takes_several_calls: bool = False  # in one message
     takes_text_with_calls: bool = False  # content beside them; else it is lost, or the calls are
@@ -71,18 +72,22 @@ class _Trial:
         has_system = _SYSTEM in self._prompt([{"role": "system", "content": _SYSTEM}, _USER])
         has_double = self._prompt([_USER, _USER, _assistant("Hi"), _assistant(_TEXT), _USER]).count(_TEXT) == 1
         takes_tools = _TOOL in self._prompt([_USER], _TOOLS) and _TOOL not in self._prompt([_USER])
+        takes_bare = _TOOL in self._prompt([_USER], [{"type": "function", "function": {"name": _TOOL}}])
         self._tools = _TOOLS if takes_tools else None
-        usual = Traits(has_system=has_system, has_double_turns=has_double, takes_tools=takes_tools)
+        usual = Traits(
+            has_system=has_system,
+            has_double_turns=has_double,
+            takes_tools=takes_tools,
+            takes_bare_tools=takes_tools and takes_bare,
+        )
         shape = self._shape()
         if shape is None:
             return usual
         has_objects, empty = shape
         self._arguments = {_KEY: _VALUE} if has_objects else f'{{"{_KEY}": "{_VALUE}"}}'
         self._empty = empty
-        return Traits(
-            has_system=has_system,
-            has_double_turns=has_double,
-            takes_tools=takes_tools,
+        return replace(
+            usual,
             takes_calls=True,
             takes_several_calls=self._takes_several(),
             takes_text_with_calls=self._shows([_USER, self._calls(content=_TEXT), _result()], _TEXT, _TOOL, _RESULT),
