@@ -39,10 +39,9 @@ def calls_grammar(dialect: Dialect, use: ToolUse) -> str:
     Raises BadRequest; `param` is the place at fault.
     """
     _check_names(use)
-    is_named = use.only is not None
     asked = [(i, tool) for i, tool in enumerate(use.tools) if use.only in (None, tool["function"]["name"])]
     tools = tuple(_read(tool, i, must_hold=use.is_forced) for i, tool in asked)
-    return _grammar(dialect.calls, tools, is_parallel=use.is_parallel and not is_named)
+    return _grammar(dialect.calls, tools, is_parallel=use.is_parallel and use.only is None)
 
 
 def _check_names(use: ToolUse) -> None:
