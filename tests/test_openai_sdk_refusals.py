@@ -70,7 +70,7 @@ def test_a_bad_message_is_named_with_its_place(sdk, messages, param):
     ("form", "param"),
     [
         ({"type": "yaml"}, "response_format.type"),
-        ({"type": "json_schema"}, "response_format.json_schema.schema"),
+        ({"type": "json_schema"}, "response_format.json_schema"),
         (
             {"type": "json_schema", "json_schema": {"name": "x", "schema": {"properties": {"a": {"not": {}}}}}},
             "response_format.json_schema.schema.properties.a.not",

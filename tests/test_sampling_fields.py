@@ -2,19 +2,24 @@
 
 import pytest
 
-from offgrid.api.fields import Fields
-from offgrid.api.logprobs import read_chat_logprobs, read_text_logprobs
-from offgrid.api.sampling import read_generation
+from offgrid.api.fields import Object
+from offgrid.api.logprobs import CHAT_LOGPROBS, TEXT_LOGPROBS, read_chat_logprobs
+from offgrid.api.sampling import GENERATING, read_generation
 from offgrid.errors import BadRequest
 from offgrid.sections import ModelSettings
 from offgrid.types import SAMPLERS, Sampling
 
 
 def read(**body):
-    fields = Fields(body)
-    asked = read_generation(fields, ModelSettings(), "m", "me")
-    fields.finish()
-    return asked
+    return read_generation(Object(*GENERATING).read(body, ""), ModelSettings(), "m", "me")
+
+
+def chat_logprobs(**body):
+    return read_chat_logprobs(Object(*CHAT_LOGPROBS).read(body, ""))
+
+
+def text_logprobs(**body):
+    return Object(TEXT_LOGPROBS).read(body, "")["logprobs"]
 
 
 def test_without_fields_everything_is_as_usual():
@@ -102,10 +107,10 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
 
 
 def test_logprobs_of_chats_want_a_yes_and_a_number():
-    assert read_chat_logprobs(Fields({})) is None
-    assert read_chat_logprobs(Fields({"logprobs": False, "top_logprobs": 0})) is None
-    assert read_chat_logprobs(Fields({"logprobs": True})) == 0
-    assert read_chat_logprobs(Fields({"logprobs": True, "top_logprobs": 20})) == 20
+    assert chat_logprobs() is None
+    assert chat_logprobs(logprobs=False, top_logprobs=0) is None
+    assert chat_logprobs(logprobs=True) == 0
+    assert chat_logprobs(logprobs=True, top_logprobs=20) == 20
 
 
 @pytest.mark.parametrize(
@@ -119,14 +124,14 @@ def test_logprobs_of_chats_want_a_yes_and_a_number():
 )
 def test_logprobs_of_chats_that_make_no_sense_are_refused(body, param):
     with pytest.raises(BadRequest) as caught:
-        read_chat_logprobs(Fields(body))
+        chat_logprobs(**body)
     assert caught.value.param == param
 
 
 def test_logprobs_of_completions_are_a_number():
-    assert read_text_logprobs(Fields({})) is None
-    assert read_text_logprobs(Fields({"logprobs": False})) is None
-    assert read_text_logprobs(Fields({"logprobs": 0})) == 0
+    assert text_logprobs() is None
+    assert text_logprobs(logprobs=False) is None
+    assert text_logprobs(logprobs=0) == 0
     for wrong in (6, True, -1):
         with pytest.raises(BadRequest, match="logprobs"):
-            read_text_logprobs(Fields({"logprobs": wrong}))
+            text_logprobs(logprobs=wrong)

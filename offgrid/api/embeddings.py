@@ -8,27 +8,17 @@ from offgrid.api.fields import Asked, Field, Ignored, Unsupported, required
 from offgrid.api.generate import ask_once
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.models import MODEL, model_for
-from offgrid.api.shapes import Choice, Texts
-from offgrid.errors import BadRequest
+from offgrid.api.shapes import Choice, TextsOnly
 from offgrid.types import EmbedRequest, Vectors
 from offgrid.web.message import Request, Response
 
 MAX_TEXTS = 2048  # OpenAI's own limit
 
 
-class Input(Texts):
-    def read(self, value: object, path: str) -> tuple[str, ...]:
-        if isinstance(value, list) and value and all(isinstance(one, (int, list)) for one in value):
-            raise BadRequest(
-                f"{path} must be text: this server does not take token ids here. Send the text.", param=path
-            )
-        return super().read(value, path)
-
-
 ENCODINGS = ("float", "base64")
 BODY = (
     MODEL,
-    required("input", Input(MAX_TEXTS, 1), f"A text, or up to {MAX_TEXTS}; none is cut to fit the context.", "Hello!"),
+    required("input", TextsOnly(MAX_TEXTS, 1), f"A text, or up to {MAX_TEXTS}; none is ever cut.", "Hello!"),
     Field("encoding_format", Choice(ENCODINGS), "base64 holds little-endian float32.", "float"),
     Unsupported("dimensions", "vectors have the length that the model was trained for."),
     Ignored("user", "There is no abuse to be traced on a machine of one's own."),

@@ -3,26 +3,39 @@
 Tokens are bytes, and may be a part of a character; as text such bytes are written \\xe2, as OpenAI does.
 """
 
-from offgrid.api.fields import Fields
+from typing import Any
+
+from offgrid.api.fields import Asked, Field
+from offgrid.api.shapes import Flag, Whole
 from offgrid.errors import BadRequest
 from offgrid.types import TokenScore
 
 MOST_CHAT, MOST_TEXT = 20, 5  # alternatives for each token, as OpenAI has it
 
 
-def read_chat_logprobs(fields: Fields) -> int | None:
+class OldLogprobs(Whole):
+    """A number; false, which some clients of chats send here too, is as if it were left out."""
+
+    def read(self, value: Any, path: str) -> int | None:
+        return None if value is False else super().read(value, path)
+
+    def schema(self) -> dict:
+        return {"anyOf": [super().schema(), {"const": False}]}
+
+
+CHAT_LOGPROBS = (
+    Field("logprobs", Flag(), "Tell how likely the tokens were.", False),
+    Field("top_logprobs", Whole(0, MOST_CHAT), "And so many of the likeliest ones in each place."),
+)
+TEXT_LOGPROBS = Field("logprobs", OldLogprobs(0, MOST_TEXT), "Tell how likely the tokens were, and so many others.")
+
+
+def read_chat_logprobs(asked: Asked) -> int | None:
     """How many alternatives are wanted for each token; None: no probabilities at all."""
-    wanted = fields.boolean("logprobs")
-    n = fields.whole("top_logprobs", 0, MOST_CHAT)
+    wanted, n = asked["logprobs"], asked["top_logprobs"]
     if n and not wanted:
         raise BadRequest("top_logprobs goes with logprobs: true.", param="top_logprobs")
     return (n or 0) if wanted else None
-
-
-def read_text_logprobs(fields: Fields) -> int | None:
-    if fields.take("logprobs") is False:  # what some clients of chats send here too
-        return None
-    return fields.whole("logprobs", 0, MOST_TEXT)
 
 
 def chat_logprobs(scores: list[TokenScore]) -> dict:

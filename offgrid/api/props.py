@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import offgrid
 from offgrid.api.endpoint import endpoint
-from offgrid.api.fields import Asked, Field, Fields
+from offgrid.api.fields import Asked, Field
 from offgrid.api.models import MODEL, model_for
-from offgrid.api.sampling import read_sampling
+from offgrid.api.sampling import usual_sampling
 from offgrid.api.shapes import Text
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.worker_client import WorkerClient
@@ -95,7 +95,7 @@ def _n_ctx(app, model: ModelFile) -> int | None:
 def _default_params(own: ModelSettings) -> dict:
     """What a request gets that says nothing: llama-server's names, and its -1 for "no limit" and "random"."""
     n_predict = -1 if own.max_tokens is None else own.max_tokens
-    params = asdict(read_sampling(Fields({}), own))
+    params = asdict(usual_sampling(own))
     return params | {"seed": -1, "max_tokens": n_predict, "n_predict": n_predict, "stop": []}
 
 

@@ -221,3 +221,12 @@ class Texts(Shape):
     def schema(self) -> dict:
         text = {"type": "string", "minLength": 1}
         return {"anyOf": [text, {"type": "array", "items": text, "minItems": self.fewest, "maxItems": self.most}]}
+
+
+class TextsOnly(Texts):
+    """Texts where other servers take token ids as well: those are refused in words of their own."""
+
+    def read(self, value: Any, path: str) -> tuple[str, ...]:
+        if isinstance(value, list) and value and all(isinstance(item, (int, list)) for item in value):
+            raise BadRequest(f"{path} must be text: this server does not take token ids here.", param=path)
+        return super().read(value, path)

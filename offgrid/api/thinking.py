@@ -1,10 +1,13 @@
 """How a model is to think before it answers, in the words of OpenAI, llama-server and vLLM's clients."""
 
-from offgrid.api.fields import Fields
+from typing import Any
+
+from offgrid.api.fields import Asked, Field
+from offgrid.api.shapes import Choice, Shape, Whole, wrong
 from offgrid.errors import BadRequest
 from offgrid.types import Thinking
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 FORMATS = ("none", "auto", "deepseek")
 BUDGETS = ("thinking_budget_tokens", "reasoning_budget_tokens", "reasoning_budget")  # llama-server's names
 MOST_TOKENS = 2**31 - 1
@@ -12,23 +15,37 @@ MOST_TOKENS = 2**31 - 1
 OWN_VALUES = ("messages", "tools", "add_generation_prompt", "bos_token", "eos_token")
 
 
-def read_thinking(fields: Fields) -> tuple[Thinking, dict]:
+class TemplateValues(Shape):
+    wanted = "an object"
+
+    def read(self, value: Any, path: str) -> dict:
+        if not isinstance(value, dict):
+            raise wrong(path, self.wanted, value)
+        if own := next((name for name in OWN_VALUES if name in value), None):
+            raise wrong(path, f"without {own}, which the request itself says", value)
+        return value
+
+    def schema(self) -> dict:
+        return {"type": "object", "propertyNames": {"not": {"enum": list(OWN_VALUES)}}}
+
+
+_BUDGET = "So many tokens of thinking at most; 0 is off, -1 no limit."
+THINKING = (
+    Field("reasoning_effort", Choice(EFFORTS), "none is off; degrees are for templates that know them."),
+    Field("reasoning_format", Choice(FORMATS), "none leaves the thinking in content.", "auto"),
+    *(Field(name, Whole(-1, MOST_TOKENS), _BUDGET) for name in BUDGETS),
+    Field("chat_template_kwargs", TemplateValues(), "Further names for the chat template, such as enable_thinking."),
+)
+
+
+def read_thinking(asked: Asked) -> tuple[Thinking, dict]:
     """(how to think, further values for the chat template). Raises BadRequest."""
-    effort = fields.string("reasoning_effort")
-    if effort is not None and effort not in EFFORTS:
-        raise fields.refuse("reasoning_effort", "one of " + ", ".join(EFFORTS), effort)
-    form = fields.string("reasoning_format", "auto")
-    if form not in FORMATS:
-        raise fields.refuse("reasoning_format", "one of " + ", ".join(FORMATS), form)
-    budgets = {name: n for name in BUDGETS if (n := fields.whole(name, -1, MOST_TOKENS)) is not None}
+    effort = asked["reasoning_effort"]
+    budgets = {name: asked[name] for name in BUDGETS if name in asked}
     if len(set(budgets.values())) > 1:
         raise BadRequest(f"{' and '.join(budgets)} say different things; send one of them.", param=next(iter(budgets)))
     budget = next(iter(budgets.values()), -1)
-    values = fields.take("chat_template_kwargs") or {}
-    if not isinstance(values, dict):
-        raise fields.refuse("chat_template_kwargs", "an object", values)
-    if own := next((name for name in OWN_VALUES if name in values), None):
-        raise fields.refuse("chat_template_kwargs", f"without {own}, which the request itself says", values)
+    values = asked.get("chat_template_kwargs", {})
     is_enabled = values.get("enable_thinking", values.get("thinking"))
     if not isinstance(is_enabled, bool):
         is_enabled = None
@@ -38,6 +55,6 @@ def read_thinking(fields: Fields) -> tuple[Thinking, dict]:
         is_enabled=is_enabled,
         effort=None if effort == "none" else effort,
         budget=None if budget < 0 else budget,
-        is_separate=form != "none",
+        is_separate=asked["reasoning_format"] != "none",
     )
     return thinking, values

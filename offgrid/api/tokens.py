@@ -1,8 +1,8 @@
 """POST /tokenize, /detokenize, /apply-template: a model's tokens and prompts as llama-server shows them."""
 
-from offgrid.api.chat import read_conversation
+from offgrid.api.chat import CONVERSATION, read_conversation
 from offgrid.api.endpoint import endpoint
-from offgrid.api.fields import Asked, Field, Fields, required
+from offgrid.api.fields import Asked, Field, required
 from offgrid.api.generate import ask_once
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.models import LISTED, MODEL, model_for
@@ -62,16 +62,13 @@ def detokenize(request: Request, app, asked: Asked) -> Response:
     return Response.json({"content": answer.text})
 
 
-@endpoint(answer={"prompt": str}, errors=(413,))
-def apply_template(request: Request, app) -> Response:
+@endpoint(body=(MODEL, *CONVERSATION, *KEEP_ALIVE), answer={"prompt": str}, errors=(413,))
+def apply_template(request: Request, app, asked: Asked) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
-    fields = Fields(request.json())
-    model, own = model_for(app, fields.asked(MODEL), "chat")
-    asked = RenderRequest(**read_conversation(fields, own.system_prompt))
-    _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(asked.messages)], "messages")
-    keep_alive_s = read_keep_alive(fields.asked(*KEEP_ALIVE))
-    fields.finish()
-    answer = ask_once(request, app, model, asked, keep_alive_s)
+    model, own = model_for(app, asked, "chat")
+    question = RenderRequest(**read_conversation(asked, own.system_prompt))
+    _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(question.messages)], "messages")
+    answer = ask_once(request, app, model, question, read_keep_alive(asked))
     return Response.json({"prompt": answer.text})
 
 
