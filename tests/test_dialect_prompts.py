@@ -215,6 +215,17 @@ def test_several_calls_become_single_ones_each_with_its_result():
     words = ["I look.", '"get_weather", "parameters": {"city"', "rain", '"now", "parameters": {}', "noon", "Thanks"]
     order = [text.index(word) for word in words]
     assert order == sorted(order)
+    traits = Traits(takes_calls=True, takes_text_with_calls=True, has_system=True, has_double_turns=True)
+    messages, _ = conversation(HISTORY, None, HERMES, traits)
+    assert [message["content"] for message in messages] == [
+        "Be brief.",
+        "Weather?",
+        "I look.",
+        "rain",
+        "",
+        "noon",
+        "Thanks.",
+    ]
 
 
 def test_text_beside_calls_comes_first_where_the_template_would_lose_either():

@@ -21,7 +21,7 @@ def conversation(
     is_listed_natively = dialect.is_native and traits.takes_tools
     if dialect.is_native and traits.takes_calls:
         written = [turn for message in _with_names(messages) for turn in _native(message, traits)]
-        written = written if traits.takes_several_calls else _one_call_each(written)
+        written = written if traits.takes_several_calls else _one_call_each(written, traits)
     else:
         written = _as_text(messages, dialect.calls.forms[0])
     if tools and not is_listed_natively:
@@ -104,7 +104,7 @@ def _read_arguments(text: str) -> object:
     return value if isinstance(value, dict) else text
 
 
-def _one_call_each(messages: list[dict]) -> list[dict]:
+def _one_call_each(messages: list[dict], traits: Traits) -> list[dict]:
     """Several calls of one message as several messages, each with its result behind it."""
     written: list[dict] = []
     waiting: list[dict] = []  # further calls, until a result of theirs comes
@@ -117,11 +117,9 @@ def _one_call_each(messages: list[dict]) -> list[dict]:
             waiting = []
         calls = message.get("tool_calls") or ()
         if len(calls) > 1:
-            singles = [{**message, "tool_calls": [call]} for call in calls]
-            waiting = [
-                {key: value for key, value in single.items() if key not in _THINKING_KEYS} for single in singles[1:]
-            ]
-            message = singles[0]
+            bare = {"role": message["role"], "content": traits.empty_content}
+            waiting = [{**bare, "tool_calls": [call]} for call in calls[1:]]
+            message = {**message, "tool_calls": calls[:1]}
         written.append(message)
     return written + waiting
 
@@ -138,16 +136,15 @@ def _answers(result: dict, written: list[dict]) -> bool:
 def instructions(use: ToolUse, dialect: Dialect) -> str:
     """What a model whose template knows no tools is told about them."""
     form = dialect.calls.forms[0]
-    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in use.tools)
+    told = [{key: value for key, value in tool["function"].items() if key != "strict"} for tool in use.tools]
+    listed = "\n".join(json.dumps(function, ensure_ascii=False) for function in told)
     example = write_calls(form, [("name of the tool", '{"name of an argument": "its value"}')])
-    several = " For several calls, write several." if use.is_parallel and form.separator is not None else ""
+    several = "For several calls, write several. " if use.is_parallel and form.separator is not None else ""
     return (
         'You can use tools. Each line below is one tool; its arguments follow the JSON Schema in "parameters".\n'
         f"<tools>\n{listed}\n</tools>\n"
         f"To call a tool, write only this:\n{example}\n"
-        f"{several.strip()}{' ' if several else ''}"
-        "What the tool returns is then given to you in <tool_response></tool_response>. "
-        f"{_demand(use)}"
+        f"{several}What the tool returns is then given to you in <tool_response></tool_response>. {_demand(use)}"
     )
 
 

@@ -128,7 +128,6 @@ class ReplyParser:
         n_space = len(self._held) - len(body)
         if not body and not self._is_end:
             return False
-        may_come = False
         found = self._patterns.thinking_begin.match(body)
         if found:
             self._give("markup" if self._separates else "content", n_space + found.end)
