@@ -34,7 +34,7 @@ BAD_CHATS = [
     ("logprobs", 2),
     ("top_logprobs", 2),
     ("logit_bias", {"the": 1}),
-    ("tools", [{"type": "function", "function": {"name": "f"}}]),
+    ("tools", "add"),
 ]
 
 

@@ -26,6 +26,7 @@ MODES = {
 }
 # What a path's parameter may hold, and what nothing has.
 UNKNOWN = {"scope": "role", "key_id": "999", "name": "nothing"}
+LATER = ("/v1/rerank", "/rerank", "/infill", "/lora-adapters")  # what this version does not have yet
 ODD = ("..%2f..%2fetc", "%00", "x" * 300, "%27%3B--", "%C3%A9", "%F0%9F%90%9F", "-1", "99999999999999999999", "%20")
 BODIES = (
     b"",
@@ -113,7 +114,8 @@ def filled_in(path: str, value: str | None = None) -> str:
 
 def check_health(method: str, path: str, status: int) -> None:
     """No request may make the server fail; without models it is not ready, and says so."""
-    assert status < 500 or (status == 503 and path.startswith("/ready")), (method, path, status)
+    is_said = (status == 503 and path.startswith("/ready")) or (status == 501 and path in LATER)
+    assert status < 500 or is_said, (method, path, status)
 
 
 def test_the_table_has_every_route_and_no_other():

@@ -21,7 +21,7 @@ BODY = (
     required("input", TextsOnly(MAX_TEXTS, 1), f"A text, or up to {MAX_TEXTS}; none is ever cut.", "Hello!"),
     Field("encoding_format", Choice(ENCODINGS), "base64 holds little-endian float32.", "float"),
     Unsupported("dimensions", "vectors have the length that the model was trained for."),
-    Ignored("user", "There is no abuse to be traced on a machine of one's own."),
+    Ignored("user", "There is nobody to be told on a machine of one's own."),
     *KEEP_ALIVE,
 )
 VECTOR = {"object": "embedding", "index": int, "embedding": ([float], str)}

@@ -82,7 +82,8 @@ class Unsupported(Field):
             )
 
     def schema(self, *, is_text: bool = False) -> dict:
-        return {"enum": [*self.neutral, None], "description": self.means, "x-effect": "refused"}
+        why = self.means[:1].upper() + self.means[1:]
+        return {"enum": [*self.neutral, None], "description": why, "x-effect": "refused"}
 
 
 class Asked(dict):
@@ -179,7 +180,9 @@ class Variants(Shape):
     def _schema_of(self, kind: str) -> dict:
         schema = self.variants[kind].schema()
         needed = [self.tag] if kind != self.usual else []
-        tagged = {"properties": {self.tag: {"const": kind}, **schema["properties"]}}
+        tagged = {
+            "properties": {self.tag: {"const": kind, "description": "Says which form it is."}, **schema["properties"]}
+        }
         return schema | tagged | {"required": needed + schema.get("required", [])}
 
 

@@ -73,7 +73,7 @@ CALL = Object(
 NAME = Field("name", Text(), "Who says it, for templates that show it.")
 CONTENT = required("content", Content(), "What is said.", "Hello!")
 ASSISTANT = Object(
-    Field("content", Content(), "What it answered.", ""),
+    Field("content", Content(), "What it answered; may be left out beside calls.", ""),
     NAME,
     Field("tool_calls", ListOf(CALL, MAX_CALLS, says=f"a list of at most {MAX_CALLS} calls"), "What it called.", []),
     Field("reasoning_content", Text(), "What it thought before."),
