@@ -129,19 +129,22 @@ class Object(Shape):
         return asked
 
     def read_query(self, query: dict[str, str]) -> Asked:
-        """What came as text in the query; an empty parameter counts as left out."""
+        """What came as text in the query."""
         if not query.keys() <= self.fields.keys():
             raise _unknown(query, self.fields, "", "parameter")
-        return self.read_form(query)
+        return self._read_texts(query)
 
     def read_form(self, form: dict[str, str]) -> Asked:
-        """What came as text in a form, whose further fields are passed over (RFC 6749, 3.2)."""
+        """What came as text in a form. Empty fields count as left out, further ones are passed over (RFC 6749, 3.2)."""
+        return self._read_texts({name: text for name, text in form.items() if text})
+
+    def _read_texts(self, texts: dict[str, str]) -> Asked:
         asked = Asked(self.fields)
         for name, field in self.fields.items():
-            if given := form.get(name):
-                asked[name] = field.shape.read_text(given, name)
+            if name in texts:
+                asked[name] = field.shape.read_text(texts[name], name)
             elif field.is_required:
-                raise wrong(name, field.shape.wanted, form.get(name))
+                raise wrong(name, field.shape.wanted, None)
         return asked
 
     def schema(self) -> dict:
@@ -179,11 +182,11 @@ class Variants(Shape):
 
     def _schema_of(self, kind: str) -> dict:
         schema = self.variants[kind].schema()
-        needed = [self.tag] if kind != self.usual else []
-        tagged = {
-            "properties": {self.tag: {"const": kind, "description": "Says which form it is."}, **schema["properties"]}
-        }
-        return schema | tagged | {"required": needed + schema.get("required", [])}
+        is_usual = kind == self.usual
+        tag = {"enum": [kind, None]} if is_usual else {"const": kind}
+        properties = {self.tag: tag | {"description": "Says which form it is."}, **schema["properties"]}
+        needed = schema.get("required", []) if is_usual else [self.tag, *schema.get("required", [])]
+        return schema | {"properties": properties} | ({"required": needed} if needed else {})
 
 
 def _or_null(schema: dict) -> dict:

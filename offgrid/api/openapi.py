@@ -40,6 +40,7 @@ MEANINGS = {
     505: "HTTP/1.1 and HTTP/1.0 are spoken here.",
     507: "The model does not fit into the memory, or the disk is full.",
 }
+IN_PATH = r"^[^\x00-\x1f\x7f]+$"  # as web/message.py reads it
 SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, or the token of a login."},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key."},
@@ -89,7 +90,7 @@ def _operation(route: Route) -> dict:
 
 def _parameters(route: Route) -> list[dict]:
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": IN_PATH}}
         for name, _ in PARAM.findall(route.path)
     ]
     if route.handler.source != "query":
@@ -117,11 +118,11 @@ def _responses(route: Route) -> dict[str, dict]:
 
 
 def _content(media: dict) -> dict[str, dict]:
-    """Of a stream it is each event's data that has the shape; OpenAPI 3.1 has no word for that."""
+    """Of a stream it is the data of each event that has the shape, for which OpenAPI 3.1 has no word."""
     found = {}
     for kind, spec in media.items():
         schema = schema_of(spec)
-        found[kind] = {"schema": {"type": "string"}, "x-event": schema} if kind == EVENTS else {"schema": schema}
+        found[kind] = {"x-event": schema} if kind == EVENTS else {"schema": schema}
     return found
 
 
