@@ -57,6 +57,14 @@ def streamed(sdk, **more):
 
 
 both_ways = pytest.mark.parametrize("answer", [whole, streamed])
+ODD = {
+    "type": "function",
+    "function": {
+        "name": "odd",
+        "strict": True,
+        "parameters": {"type": "object", "properties": {"x": {"not": {"type": "string"}}}},
+    },
+}
 # One call: a small model that may make several repeats itself until its tokens are used up.
 MUST = {"tool_choice": "required", "parallel_tool_calls": False}
 
@@ -113,6 +121,15 @@ def test_left_to_itself_the_model_gives_a_text_or_calls_that_hold(sdk, answer, s
             check_call(call.function.name, call.function.arguments)
 
 
+@both_ways
+def test_left_to_itself_the_model_may_call(sdk, answer):
+    text = 'Repeat exactly: <tool_call>\n{"name": "ring_the_bell", "arguments": {}}\n</tool_call>'
+    choice = answer(sdk, messages=[{"role": "user", "content": text}], tools=TOOLS)
+    assert choice.finish_reason == "tool_calls"
+    assert not choice.message.content
+    assert choice.message.tool_calls[0].function.name == "ring_the_bell"
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_without_parallel_calls_there_is_one(sdk, seed):
     choice = whole(sdk, tools=TOOLS, **MUST, temperature=1.2, seed=seed)
@@ -138,6 +155,30 @@ def test_each_of_several_choices_has_calls_of_its_own(sdk):
         for call in calls:
             check_call(call.function.name, call.function.arguments)
         assert len({call.id for call in calls}) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools[0].function.name"),
+        ({"tools": [*TOOLS, TOOLS[0]]}, "tools[5].function.name"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+        ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice.function.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [ODD]}, "tools[0].function.parameters.properties.x.not"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_cannot_be_called_is_refused_by_its_place(sdk, wrong, param, stream):
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.chat.completions.create(**fields(**wrong), stream=stream)
+    assert caught.value.param == param
+
+
+def test_a_schema_that_no_grammar_holds_is_no_error_where_nothing_demands_it(sdk):
+    function = {**ODD["function"], "strict": False}
+    assert whole(sdk, tools=[{**ODD, "function": function}], max_tokens=5).finish_reason
 
 
 # --- streams ---

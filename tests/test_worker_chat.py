@@ -1,6 +1,7 @@
 """Answers that are more than text, on real tiny models: thinking, calls of tools, and what holds them to their form."""
 
 import json
+import random
 import re
 
 import jsonschema
@@ -129,6 +130,35 @@ def test_calls_in_one_batch_are_those_that_each_makes_alone(babbler):
     ids = [babbler.submit(messages=ASK, tool_use=use, max_tokens=80) for use in uses]
     babbler.run()
     assert [(babbler.channel.texts.get(id), babbler.channel.calls(id)) for id in ids] == alone
+
+
+def test_in_one_batch_each_is_held_to_its_own_form(babbler):
+    """That it is also the same as alone cannot be asked of long prompts: the place of cells changes last digits."""
+    draw, lists = random.Random(11), r'root ::= "[" [a-z]{1,9} ("," [a-z]{1,9}){0,5} "]"'
+    kinds = {
+        "free": {},
+        "list": {"grammar": lists},
+        "list or call": {"grammar": lists, "tool_use": ToolUse(TOOLS, is_parallel=False)},
+        "call": {"tool_use": ToolUse(TOOLS, is_required=True, is_parallel=False)},
+        "get_time": {"tool_use": ToolUse(TOOLS, only="get_time", is_parallel=False)},
+    }
+    asked = {}
+    for i in range(24):
+        kind = list(kinds)[i % 5]
+        sampling = Sampling(temperature=draw.choice([0.0, 0.8, 1.5]), seed=i)
+        fields = {"sampling": sampling, "logprobs": draw.choice([None, 0, 2]), "max_tokens": 400}
+        asked[babbler.submit(messages=[{"role": "user", "content": str(i)}], **kinds[kind], **fields)] = kind
+    babbler.run()
+    for id, kind in asked.items():
+        calls, text = babbler.channel.calls(id), babbler.channel.texts.get(id, "")
+        if kind in ("free", "list") or not calls:
+            assert calls == []
+            assert kind == "free" or re.fullmatch(r"\[[a-z]{1,9}(,[a-z]{1,9}){0,5}\]", text)
+        else:
+            ((name, arguments),) = calls
+            assert text == ""
+            assert name == "get_time" or kind != "get_time"
+            jsonschema.validate(json.loads(arguments), SCHEMAS[name])
 
 
 def test_a_tool_whose_schema_cannot_be_held_is_refused_by_its_path(babbler):

@@ -107,6 +107,17 @@ for (const stream of [false, true]) {
     assert.deepEqual(heard, ['{"done":"ring_bell"}']);
   });
 
+  test(`runTools goes on until there is an answer, ${mode}`, async () => {
+    const { list, given } = tools();
+    const call = '<tool_call>\n{"name": "ring_bell", "arguments": {"times": 1}}\n</tool_call>'; // what it can copy
+    const body = said(`Repeat exactly: ${call}`, { tools: list, max_tokens: 300, stream });
+    const runner = client.chat.completions.runTools(body);
+    const text = await runner.finalContent();
+    assert.ok(text.trim());
+    assert.deepEqual(given[0], ["ring_bell", { times: 1 }]);
+    assert.equal(runner.messages.at(-1).content, text);
+  });
+
   test(`runTools sends the results back and asks again, ${mode}`, async () => {
     const { list, given } = tools();
     const more = { tool_choice: "required", parallel_tool_calls: false, max_tokens: 600, stream };
