@@ -16,15 +16,14 @@ test("a chat answers with text, reason and usage", async () => {
   assert.match(answer._request_id, /\S/);
 });
 
-test("a stream, read piece by piece, is the whole text", async () => {
-  const whole = await client.chat.completions.create(said("Count to ten."));
+test("a stream is read piece by piece and ends with its usage", async () => {
   const fields = { stream: true, stream_options: { include_usage: true } };
   const chunks = await Array.fromAsync(await client.chat.completions.create(said("Count to ten.", fields)));
   const last = chunks.pop();
   assert.deepEqual(last.choices, []);
   assert.equal(last.usage.completion_tokens, 12);
-  const text = chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join("");
-  assert.equal(text, whole.choices[0].message.content);
+  assert.ok(chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join("").trim());
+  assert.deepEqual([...new Set(chunks.map((chunk) => chunk.id))], [last.id]);
   assert.ok(chunks.length > 4);
   assert.deepEqual(chunks.map((chunk) => chunk.choices[0].finish_reason).filter(Boolean), ["length"]);
 });
