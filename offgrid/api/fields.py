@@ -147,6 +147,11 @@ class Object(Shape):
                 raise wrong(name, field.shape.wanted, None)
         return asked
 
+    def form_schema(self) -> dict:
+        """What `read_form` takes: texts, and further fields."""
+        properties = {name: field.schema(is_text=True) for name, field in self.fields.items()}
+        return self.schema() | {"properties": properties, "additionalProperties": True}
+
     def schema(self) -> dict:
         needed = [field.name for field in self.fields.values() if field.is_required]
         schema = {"type": "object", "properties": {name: field.schema() for name, field in self.fields.items()}}

@@ -76,14 +76,13 @@ def document(routes: tuple[Route, ...]) -> dict:
 def _operation(route: Route) -> dict:
     """Without a key in `security` first where none may be wanted: which it is the server's settings say."""
     made = route.handler
-    source = {"body": _body(made, JSON), "form": _body(made, FORM)}.get(made.source, {})
     return {
         "operationId": re.sub(r"\W+", "_", route.method.lower() + PARAM.sub(r"\1", route.path)).strip("_"),
         "summary": first_sentence(made.__doc__),
         "x-permission": route.permission,
         "security": [] if route.permission == PUBLIC else [{}, *({name: []} for name in SECURITY)],
         "parameters": _parameters(route),
-        **source,
+        **_body(made),
         "responses": _responses(route),
     }
 
@@ -101,10 +100,13 @@ def _parameters(route: Route) -> list[dict]:
     ]
 
 
-def _body(made: Endpoint, media_type: str) -> dict:
-    if made.takes is None:
+def _body(made: Endpoint) -> dict:
+    if made.source == "form":
+        content = {FORM: {"schema": made.takes.form_schema()}}
+    elif made.source == "body":
+        content = {JSON: {"schema": made.takes.schema()}}
+    else:
         return {}
-    content = {media_type: {"schema": made.takes.schema()}}
     return {"requestBody": {"required": not made.may_be_empty, "content": content}}
 
 
