@@ -139,11 +139,13 @@ class App:
         finally:
             self._note(request, status, time.perf_counter() - began)
 
-    def refuse(self, error: ApiError, peer: str) -> Response:
-        """The answer to what never became a request."""
+    def refuse(self, error: ApiError, peer: str, request: Request | None) -> Response:
+        """The answer to what never became a whole request."""
         log.info("%s: %d %s", peer, error.status, error.message)
         self.traffic.count_error(error)
-        return Response.json(error_body(error), error.status, error.headers)
+        family = self.router.family(request.path) if request else "openai"
+        body = error_body(error, family, request.id if request else "")
+        return Response.json(body, error.status, error.headers)
 
     def _note(self, request: Request, status: int, seconds: float) -> None:
         """What a request came to, for everybody who keeps it; none of them costs the client the answer."""
@@ -163,16 +165,19 @@ class App:
         except ClientGone:
             raise
         except ApiError as error:
-            request.error = error
-            response = Response.json(error_body(error, request.family), error.status, error.headers)
+            response = self._error(request, error)
         except Exception:
             log.exception("%s %s (request %s)", request.method, request.path, request.id)
             error = InternalError(f"Something went wrong here. The log says more, under request {request.id}.")
-            request.error = error
-            response = Response.json(error_body(error, request.family), error.status)
+            response = self._error(request, error)
         if response is not None:
             response.headers.update(request.answer_headers | self.guard.cors_headers(request))
         return response
+
+    def _error(self, request: Request, error: ApiError) -> Response:
+        request.error = error
+        family = request.family if request.route else self.router.family(request.path)
+        return Response.json(error_body(error, family, request.id), error.status, error.headers)
 
     def _dispatch(self, request: Request) -> Response | None:
         if request.method == "OPTIONS":

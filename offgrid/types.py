@@ -155,8 +155,19 @@ class RenderRequest:
     template_values: dict = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class CountRequest:
+    """How many tokens the prompt of a GenerateRequest with these fields would have, whether they fit or not."""
+
+    messages: list[dict] | None = None
+    prompt: str | None = None
+    tool_use: ToolUse | None = None
+    thinking: Thinking = Thinking()
+    template_values: dict = field(default_factory=dict)
+
+
 # What a model is asked; None: only to be loaded.
-Asked = GenerateRequest | EmbedRequest | TokenizeRequest | DetokenizeRequest | RenderRequest | None
+Asked = GenerateRequest | EmbedRequest | TokenizeRequest | DetokenizeRequest | RenderRequest | CountRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +248,7 @@ class Finish:
     predicted_ms: float = 0.0
     drafted: Drafted = Drafted()
     queued_ms: float = 0.0  # from its arrival in the worker until its first step
+    stop: str = ""  # the stop string that ended it; "": none did
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +282,14 @@ class Text:
     text: str
 
 
-End = Finish | Vectors | Loaded | Tokens | Text
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The end of a CountRequest."""
+
+    n_tokens: int
+
+
+End = Finish | Vectors | Loaded | Tokens | Text | Count
 Part = Delta | Thought | CallBegun | CallArguments
 Event = Begun | Part | End | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,

@@ -91,6 +91,12 @@ def test_an_unknown_path_has_no_methods(router):
     assert router.methods("/nowhere") == []
 
 
+def test_errors_of_a_path_are_of_its_family_whatever_the_method():
+    router = Router([Route("POST", "/v1/messages", print, "any", family="anthropic"), *TABLE])
+    assert router.family("/v1/messages/") == "anthropic"
+    assert {router.family(path) for path in ("/v1/models/x", "/v1/messages/x", "/nowhere")} == {"openai"}
+
+
 @pytest.mark.parametrize("second", ["/a/{y}", "/a/{x}/", "/a/{x}"])
 def test_two_routes_for_the_same_requests_are_refused(second):
     with pytest.raises(ValueError, match="two routes for GET"):

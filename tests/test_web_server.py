@@ -191,7 +191,7 @@ def test_a_stream_is_written_by_another_thread_and_the_connection_lives_on(clien
         assert headers["content-type"] == "text/event-stream"
         assert headers["cache-control"] == "no-cache"
         assert headers["x-accel-buffering"] == "no"
-        assert (headers["x-request-id"], headers["x-extra"]) == ("s1", "yes")
+        assert (headers["x-request-id"], headers["request-id"], headers["x-extra"]) == ("s1", "s1", "yes")
         assert "content-length" not in headers
 
 

@@ -61,3 +61,10 @@ def test_text_that_overlaps_itself_is_held_back_only_as_far_as_needed():
     assert assembler.push(b"aaaa") == "aa"
     assert assembler.push(b"b") == ""
     assert assembler.is_stopped
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_of_several_stop_strings_the_first_in_the_text_is_named(n):
+    assembler = TextAssembler(("<end>", "stop", "en"))
+    pushed(assembler, b"do not stop before <end>", n)
+    assert assembler.stopped_by == "stop"

@@ -23,7 +23,7 @@ class App:
         self.seen.release()
         return getattr(self, request.path.strip("/").replace("-", "_"), self.echo)(request)
 
-    def refuse(self, error, peer):
+    def refuse(self, error, peer, _request):
         return Response.json({"error": error.message, "peer": peer}, error.status, error.headers)
 
     def echo(self, request):

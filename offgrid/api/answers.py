@@ -11,8 +11,12 @@ _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 JSON, EVENTS, TEXT, CSV, HTML = "application/json", "text/event-stream", "text/plain", "text/csv", "text/html"
 
 OPENAI_ERROR = {"message": str, "type": str, "code": (str, None), "param": (str, None)}
-# family of a route → the body of its errors; what cannot be read as a request has no route yet, so no family either
-ERRORS = {"openai": {"error": OPENAI_ERROR}, "lollms": {"error": OPENAI_ERROR, "detail?": str}}
+# family of a route → the body of its errors; a head that cannot be read has no route, so no family either
+ERRORS = {
+    "openai": {"error": OPENAI_ERROR},
+    "lollms": {"error": OPENAI_ERROR, "detail?": str},
+    "anthropic": {"type?": "error", "error": {"type": str, "message": str}, "request_id?": str},
+}
 
 PAGE = {"count": int, "total": int}
 DONE = {"success": True, "message": str}

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from offgrid.errors import ApiError
 
 
-def error_body(error: ApiError, family: str = "openai") -> dict:
+def error_body(error: ApiError, family: str = "openai", request_id: str = "") -> dict:
     """The body of an error, in an answer and in a stream."""
-    return BODIES[family](error)
+    body = BODIES[family](error)
+    return body | {"request_id": request_id} if family in NAMING_REQUESTS else body
 
 
 def openai(error: ApiError) -> dict:
@@ -19,5 +20,20 @@ def lollms(error: ApiError) -> dict:
     return openai(error) | {"detail": error.message}
 
 
+def anthropic(error: ApiError) -> dict:
+    """A class of errors has a word; its statuses are HTTP's, where Anthropic has 529 for a server that is busy."""
+    kind = ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}}
+
+
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 # The family is a column of the routes table.
-BODIES: dict[str, Callable[[ApiError], dict]] = {"openai": openai, "lollms": lollms}
+BODIES: dict[str, Callable[[ApiError], dict]] = {"openai": openai, "lollms": lollms, "anthropic": anthropic}
+NAMING_REQUESTS = {"anthropic"}  # the body holds the request's id

@@ -27,6 +27,8 @@ from offgrid.types import (
     Begun,
     CallArguments,
     CallBegun,
+    Count,
+    CountRequest,
     Delta,
     DetokenizeRequest,
     Drafted,
@@ -55,6 +57,7 @@ OPS = {
     TokenizeRequest: "tokenize",
     DetokenizeRequest: "detokenize",
     RenderRequest: "render",
+    CountRequest: "count",
 }
 # The worker's error kinds → the error that the client is told.
 ERRORS: dict[str, Callable[[dict], ApiError]] = {
@@ -241,9 +244,8 @@ class WorkerClient:
                     self._deliver(id, Begun(n_prompt, n_cached))
                 for id, text, *more in message["d"]:
                     self._deliver(id, _part(text, *more) if more else Delta(text))
-                for id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms in message["f"]:
-                    end = Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted), queued_ms)
-                    self._close(id, end)
+                for id, reason, usage, prompt_ms, predicted_ms, drafted, *rest in message["f"]:
+                    self._close(id, Finish(reason, Usage(*usage), prompt_ms, predicted_ms, Drafted(*drafted), *rest))
                 for id, error in message["e"]:
                     self._close(id, ERRORS[error["kind"]](error))
             case "vectors":
@@ -252,6 +254,8 @@ class WorkerClient:
                 self._close(message["id"], _tokens(blob, message["pieces"]))
             case "text":
                 self._close(message["id"], Text(message["text"]))
+            case "count":
+                self._close(message["id"], Count(message["n"]))
             case "figures":
                 self._meters.stepped(self.model_id, message["steps"], message["computing_s"])
                 self.figures = message

@@ -75,6 +75,11 @@ class Router:
             raise MethodNotAllowed(method, path, ", ".join(self.methods(path)))
         raise NotFound(f"There is no {path} here.{self._suggestion(path)}")
 
+    def family(self, path: str) -> str:
+        """The family of whoever asks for this path, by whatever method; an unknown path is nobody's."""
+        candidates = self._candidates(_without_trailing_slash(path))
+        return candidates[0][0].family if candidates else Route.family
+
     def methods(self, path: str) -> list[str]:
         """What `path` answers, sorted, with HEAD and OPTIONS; empty for an unknown path."""
         found = {route.method for route, _ in self._candidates(_without_trailing_slash(path))}

@@ -48,8 +48,8 @@ class App(Protocol):
     def handle(self, request: Request) -> Response | None:
         """The answer, or None when a stream of the request was the answer. Raises nothing but ClientGone."""
 
-    def refuse(self, error: ApiError, peer: str) -> Response:
-        """The answer to what never became a Request."""
+    def refuse(self, error: ApiError, peer: str, request: Request | None) -> Response:
+        """The answer to what `handle` is not given, or has not answered; None: there is no more than a peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class Connection:
         try:
             self._read_request()
         except ApiError as error:
-            return self._send(self._server.app.refuse(error, self._peer), is_last=True)
+            return self._send(self._server.app.refuse(error, self._peer, self._request), is_last=True)
         try:
             response = self._server.app.handle(self._request)
         except ClientGone:
@@ -348,7 +348,7 @@ class Connection:
                 _log.error("%s: the handler left its stream without an end", self._request.raw_target)
             raise ClientGone("the stream was broken off")
         if response is None:
-            response = self._server.app.refuse(InternalError("The request was not answered."), self._peer)
+            response = self._server.app.refuse(InternalError("The request was not answered."), self._peer, self._request)
             return self._send(response, is_last=True)
         return self._send(response, is_last=False)
 
@@ -362,7 +362,7 @@ class Connection:
             head = message.encode_head(response.status, self._own_headers(), response.headers, framing)
         except ValueError:
             _log.exception("a handler's answer cannot be sent")
-            response = self._server.app.refuse(InternalError("The answer broke a rule of HTTP."), self._peer)
+            response = self._server.app.refuse(InternalError("The answer broke a rule of HTTP."), self._peer, None)
             return self._send(response, is_last=True)
         is_head_only = self._request is not None and self._request.method == "HEAD"
         body = response.body if has_body and not is_head_only else b""
@@ -371,7 +371,9 @@ class Connection:
 
     def _own_headers(self) -> dict[str, str]:
         request_id = self._request.id if self._request else message.new_request_id()
-        return {"Date": formatdate(usegmt=True), "Server": "offgrid", "x-request-id": request_id}
+        # The second is Anthropic's name for it.
+        ids = {"x-request-id": request_id, "request-id": request_id}
+        return {"Date": formatdate(usegmt=True), "Server": "offgrid", **ids}
 
     def _will_live(self) -> bool:
         """Whether another request may follow on this connection."""

@@ -5,11 +5,12 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
   {"op": "ready", …}       the model is loaded; facts about it
   {"op": "failed", "message"}  it cannot be loaded; the worker ends
   {"op": "step", "b": [[id, n_prompt, n_cached]…], "d": [[id, text]…, [id, text, scores]…, [id, text, kind, call]…],
-   "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms]…], "e": [[id, error]…]}
+   "f": [[id, reason, usage, prompt_ms, predicted_ms, drafted, queued_ms, stop]…], "e": [[id, error]…]}
   {"op": "figures", "steps": [[sequences, steps]…], "computing_s", …}  how the loop stands (`meter.py`)
   {"op": "vectors", "id", "n_dim", "n_tokens"} + blob of float32 rows
   {"op": "tokens", "id", "pieces": [[token, piece]…]} + blob of int32 tokens
   {"op": "text", "id", "text"}
+  {"op": "count", "id", "n"}
 The kinds of text are "thought", "call" (the text is a tool's name) and "arguments"; `call` counts the calls from 0.
 Scores are [[piece, start, logprob, [[piece, logprob]…]]…]; a piece is the characters that have its bytes' numbers.
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
@@ -63,7 +64,8 @@ class Channel:
         counts = end.usage
         usage = (counts.prompt_tokens, counts.completion_tokens, counts.cached_tokens, counts.thinking_tokens)
         drafted = (end.drafted.n, end.drafted.n_accepted)
-        self._finished.append((id, end.reason, usage, end.prompt_ms, end.predicted_ms, drafted, end.queued_ms))
+        times = (end.prompt_ms, end.predicted_ms)
+        self._finished.append((id, end.reason, usage, *times, drafted, end.queued_ms, end.stop))
 
     def error(self, id: int, error: dict) -> None:
         self._errors.append((id, error))
@@ -89,6 +91,10 @@ class Channel:
     def text(self, id: int, text: str) -> None:
         """Any thread."""
         self.send({"op": "text", "id": id, "text": text})
+
+    def count(self, id: int, n: int) -> None:
+        """Any thread."""
+        self.send({"op": "count", "id": id, "n": n})
 
     def send(self, message: dict, blob: bytes = b"") -> None:
         """Any thread."""

@@ -197,7 +197,7 @@ class Engine:
         predicted_ms = 1e3 * (now - sequence.first_token)
         drafted = Drafted(sequence.n_drafted, sequence.n_accepted)
         queued_ms = 1e3 * (sequence.first_step - sequence.arrived)
-        end = Finish(reason, sequence.usage, prompt_ms, predicted_ms, drafted, queued_ms)
+        end = Finish(reason, sequence.usage, prompt_ms, predicted_ms, drafted, queued_ms, sequence.text.stopped_by)
         self.channel.finish(sequence.id, end)
         self._remove(sequence)
 

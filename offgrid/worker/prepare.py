@@ -30,7 +30,7 @@ class Preparer:
 
     def sequence(self, request: dict) -> Sequence:
         """A Sequence ready to be scheduled. Raises Refused."""
-        chat = None if request["messages"] is None else self.chats.chat(request)
+        chat = self._chat(request)
         tokens = self._tokens(request, chat)
         if not tokens:
             raise Refused(
@@ -59,6 +59,13 @@ class Preparer:
     def prompt(self, request: dict) -> str:
         """The text that a conversation becomes for this model. Raises Refused."""
         return self.chats.chat(request).prompt
+
+    def count(self, request: dict) -> int:
+        """How many tokens `sequence` would make of the same prompt. Raises Refused."""
+        return len(self._tokens(request, self._chat(request)))
+
+    def _chat(self, request: dict) -> Chat | None:
+        return None if request["messages"] is None else self.chats.chat(request)
 
     def _tokens(self, request: dict, chat: Chat | None) -> list[int]:
         if chat is None:

@@ -47,6 +47,10 @@ class Reply:
     def is_stopped(self) -> bool:
         return self._stops.is_stopped
 
+    @property
+    def stopped_by(self) -> str:
+        return self._stops.stopped_by
+
     def push(self, piece: bytes) -> list[Part]:
         """What a token's bytes add to the answer. Raises Refused: its form does not allow how it begins."""
         text = self._decode(piece)

@@ -4,7 +4,8 @@ A service has `loop` (what the model's thread runs), `facts` (for the router, on
 thread calls.
 Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, {"op": "embed", "id", "texts"},
 {"op": "tokenize", "id", …TokenizeRequest}, {"op": "detokenize", "id", "tokens"},
-{"op": "render", "id", …RenderRequest}, {"op": "cancel", "id"}, {"op": "threads", "n"}.
+{"op": "render", "id", …RenderRequest}, {"op": "count", "id", …CountRequest}, {"op": "cancel", "id"},
+{"op": "threads", "n"}.
 What is about text alone is answered at once, beside the loop.
 """
 
@@ -93,6 +94,8 @@ class Service:
                 self.channel.text(message["id"], text_of(self.model, message["tokens"]))
             case "render":
                 self.channel.text(message["id"], self.render(message))
+            case "count":
+                self.channel.count(message["id"], self.count(message))
             case "cancel":
                 self.cancel(message["id"])
             case "threads":
@@ -115,6 +118,10 @@ class Service:
     def render(self, message: dict) -> str:
         """The prompt for a conversation. Raises Refused."""
         raise Refused(kind="bad_request", message="This model has no conversations.", param="model")
+
+    def count(self, message: dict) -> int:
+        """The tokens of a prompt. Raises Refused."""
+        raise Refused(kind="bad_request", message="This model has no prompts.", param="model")
 
 
 class ChatService(Service):
@@ -144,6 +151,9 @@ class ChatService(Service):
 
     def render(self, message: dict) -> str:
         return self.preparer.prompt(message)
+
+    def count(self, message: dict) -> int:
+        return self.preparer.count(message)
 
     def submit(self, work: Sequence) -> None:
         self.intake.submit(work)

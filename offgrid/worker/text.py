@@ -10,13 +10,17 @@ import unicodedata
 class StopFilter:
     """Text up to the first stop string, which may be spread over several pieces: what could begin one is held back.
 
-    `is_stopped` becomes True when a stop string is complete; it and everything after it are never given out.
+    When a stop string is complete, `stopped_by` is that; it and everything after it are never given out.
     """
 
     def __init__(self, stop: tuple[str, ...] = ()):
         self._stop = stop
         self._held = ""
-        self.is_stopped = False
+        self.stopped_by = ""
+
+    @property
+    def is_stopped(self) -> bool:
+        return bool(self.stopped_by)
 
     def push(self, text: str) -> str:
         """The text that became safe to show; often empty."""
@@ -25,11 +29,11 @@ class StopFilter:
         if self.is_stopped:
             return ""
         pending = self._held + text
-        found = [i for i in map(pending.find, self._stop) if i >= 0]
+        found = [(i, stop) for stop in self._stop if (i := pending.find(stop)) >= 0]
         if found:
-            self.is_stopped = True
+            end, self.stopped_by = min(found, key=lambda place: place[0])
             self._held = ""
-            return pending[: min(found)]
+            return pending[:end]
         keep = max(_overlap(pending, stop) for stop in self._stop)
         self._held = pending[len(pending) - keep :]
         return pending[: len(pending) - keep]
@@ -50,6 +54,10 @@ class TextAssembler:
     @property
     def is_stopped(self) -> bool:
         return self._stops.is_stopped
+
+    @property
+    def stopped_by(self) -> str:
+        return self._stops.stopped_by
 
     def push(self, piece: bytes) -> str:
         """The text that became safe to show with this piece; often empty."""
