@@ -90,6 +90,7 @@ class ToolUse:
     is_required: bool = False  # at least one must be called
     only: str | None = None  # the one that must be called, once
     is_parallel: bool = True  # several calls in one answer
+    schema_at: str = "function.parameters"  # where in a tool its schema stood when the client sent it, for errors
 
     @property
     def is_forced(self) -> bool:

@@ -24,7 +24,12 @@ METHODS = CHANGING | {"GET", "HEAD", "OPTIONS"}
 AT_ONCE = ("/v1/users", "/v1/auth", "/v1/admin", "/api/auth", "/api/api-keys")
 # A path with {id}, but not with {id:path}: models and files are nobody's.
 OBJECT = re.compile(r"\{[a-z_]+\}")
-ASKED = {"/v1/chat/completions": "messages", "/v1/completions": "prompt", "/v1/embeddings": "input"}
+ASKED = {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/embeddings": "input",
+    "/v1/messages": "messages",
+}
 MAX_ASKED_BYTES = 16 * 1024
 MAX_TARGET_CHARS = 200
 MAX_ROWS = 1000

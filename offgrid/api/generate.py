@@ -6,7 +6,7 @@ cancels what still runs. Several choices of one request are several generations 
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from offgrid.api.wire import total_usage
 from offgrid.engine.catalog import ModelFile
@@ -36,6 +36,14 @@ class Encoder(Protocol):
         """The end of a stream that has begun and cannot go on."""
 
 
+@runtime_checkable
+class BegunEncoder(Protocol):
+    """An Encoder whose stream begins with what is known of the prompt."""
+
+    def begin(self, begun: Begun) -> None:
+        """Called once, before the first `part`; nothing is sent."""
+
+
 class Answer:
     """The sinks of one request's choices. The engine's thread calls them; read `error` and `ends` after the wakeup."""
 
@@ -54,6 +62,9 @@ class Answer:
         """The sink of choice `index`."""
         return lambda event: self._take(index, event)
 
+    def on_begun(self, begun: Begun) -> None:
+        """A choice is about to be computed."""
+
     def on_part(self, index: int, part: Part) -> None:
         """New text of a choice."""
 
@@ -70,6 +81,7 @@ class Answer:
             self.on_part(index, event)
         elif isinstance(event, Begun):
             self.begun[index] = event
+            self.on_begun(event)
         elif isinstance(event, ApiError):
             self.error = event
             self._wakeup.set()
@@ -119,6 +131,8 @@ class StreamedAnswer(Answer):
         super().__init__(wakeup, n, encoder.n_choices)
         self._encoder = encoder
         self._writer = writer
+        if isinstance(encoder, BegunEncoder):
+            self.on_begun = encoder.begin
 
     def on_part(self, index: int, part: Part) -> None:
         self._writer.write(self._encoder.part(index, part))

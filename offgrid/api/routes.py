@@ -33,11 +33,13 @@ from offgrid.api import (
     verify,
 )
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
+from offgrid.api.anthropic import messages
 from offgrid.api.endpoint import FORM
 from offgrid.web.router import Route
 
 # What is of no use without accounts: refused there as multi_user_disabled.
 PeopleRoute = partial(Route, needs_accounts=True)
+AnthropicRoute = partial(Route, family="anthropic")
 LollmsRoute = partial(PeopleRoute, family="lollms")
 
 ROUTES = (
@@ -69,6 +71,8 @@ ROUTES = (
     Route("GET", "/cache/stats", cache.get_cache_stats, "models"),
     Route("POST", "/v1/chat/completions", chat.create_chat_completion, "chat"),
     Route("POST", "/v1/completions", completions.create_completion, "chat"),
+    AnthropicRoute("POST", "/v1/messages", messages.create_message, "chat"),
+    AnthropicRoute("POST", "/v1/messages/count_tokens", messages.count_tokens, "chat"),
     Route("POST", "/v1/embeddings", embeddings.create_embeddings, "embeddings"),
     Route("POST", "/tokenize", tokens.tokenize, "chat"),
     Route("POST", "/detokenize", tokens.detokenize, "chat"),

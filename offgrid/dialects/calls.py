@@ -17,7 +17,7 @@ from offgrid.grammar.syntax import Expr, Ref, Text, alt, chars, seq, times
 from offgrid.types import ToolUse
 
 MAX_CALLS = 16  # in one answer
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")  # Anthropic's length
 _NO_MEMBERS = {"type": "object", "additionalProperties": False}
 
 
@@ -40,7 +40,7 @@ def calls_grammar(dialect: Dialect, use: ToolUse) -> str:
     """
     _check_names(use)
     asked = [(i, tool) for i, tool in enumerate(use.tools) if use.only in (None, tool["function"]["name"])]
-    tools = tuple(_read(tool, i, must_hold=use.is_forced) for i, tool in asked)
+    tools = tuple(_read(tool, f"tools[{i}].{use.schema_at}", must_hold=use.is_forced) for i, tool in asked)
     return _grammar(dialect.calls, tools, is_parallel=use.is_parallel and use.only is None)
 
 
@@ -49,7 +49,7 @@ def _check_names(use: ToolUse) -> None:
     for i, tool in enumerate(use.tools):
         name, path = tool["function"]["name"], f"tools[{i}].function.name"
         if not _NAME.fullmatch(name):
-            raise BadRequest(f"{path} must be 1 to 64 letters, digits, _ . or -; this is {name!r}.", param=path)
+            raise BadRequest(f"{path} must be 1 to 128 letters, digits, _ . or -; this is {name!r}.", param=path)
         if name in seen:
             raise BadRequest(f"{path}: there is another tool of the name {name}.", param=path)
         seen.add(name)
@@ -58,8 +58,8 @@ def _check_names(use: ToolUse) -> None:
         raise BadRequest(message, param="tool_choice")
 
 
-def _read(tool: dict, i: int, *, must_hold: bool) -> _Tool:
-    function, path = tool["function"], f"tools[{i}].function.parameters"
+def _read(tool: dict, path: str, *, must_hold: bool) -> _Tool:
+    function = tool["function"]
     parameters = function.get("parameters")
     if parameters is None or _has_no_members(parameters):
         parameters = _NO_MEMBERS

@@ -348,7 +348,8 @@ class Connection:
                 _log.error("%s: the handler left its stream without an end", self._request.raw_target)
             raise ClientGone("the stream was broken off")
         if response is None:
-            response = self._server.app.refuse(InternalError("The request was not answered."), self._peer, self._request)
+            error = InternalError("The request was not answered.")
+            response = self._server.app.refuse(error, self._peer, self._request)
             return self._send(response, is_last=True)
         return self._send(response, is_last=False)
 
