@@ -1,5 +1,6 @@
 """GET /v1/models, which model a request means, and reading a model's file ahead."""
 
+from offgrid.api.anthropic import models as anthropic
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field
 from offgrid.api.shapes import Text
@@ -26,13 +27,14 @@ ENTRY = {
     "fits?": bool,
     "memory_mb?": (int, None),
     "context_length?": (int, None),
+    **anthropic.ENTRY,
 }
-LIST = {"object": "list", "data": [ENTRY], "broken?": [{"id": str, "reason": str}]}
+LIST = {"object": "list", "data": [ENTRY], "broken?": [{"id": str, "reason": str}], **anthropic.PAGE}
 WARMING = {"success": True, "status": "warming", "model_id": str, "path": str, "message": str}
 
 
 @endpoint(answer=LIST)
-def list_models(_request: Request, app) -> Response:
+def list_models(request: Request, app) -> Response:
     """What can be asked for, and, apart from that, which files are broken and why."""
     files = app.catalog.scan()
     capacity = app.pool.capacity  # read once: it asks the system about every worker
@@ -40,13 +42,14 @@ def list_models(_request: Request, app) -> Response:
     answer = {"object": "list", "data": data}
     if broken := [{"id": file.id, "reason": file.broken} for file in files if file.broken]:
         answer["broken"] = broken
-    return Response.json(answer)
+    return Response.json(anthropic.with_page(answer) if anthropic.asks(request) else answer)
 
 
 @endpoint(answer=ENTRY)
-def get_model(_request: Request, app, id: str) -> Response:
+def get_model(request: Request, app, id: str) -> Response:
     """One model, under any of its names."""
-    return Response.json(_entry(app, app.catalog.resolve(id), app.pool.capacity))
+    entry = _entry(app, app.catalog.resolve(id), app.pool.capacity)
+    return Response.json(anthropic.with_entry(entry) if anthropic.asks(request) else entry)
 
 
 @endpoint(body=(), answer=LIST)
