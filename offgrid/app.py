@@ -24,6 +24,7 @@ from offgrid.store.backup import DATABASE_NAME
 from offgrid.store.db import Database
 from offgrid.store.folder import FolderLock
 from offgrid.store.limits import LimitStore
+from offgrid.store.responses import Responses
 from offgrid.store.sessions import Sessions
 from offgrid.store.tasks import Tasks
 from offgrid.store.usage import UsageBook
@@ -55,6 +56,7 @@ class App:
         self.limits = LimitStore(self.db)
         self.throttle = Throttle(self.limits, self.usage)
         self.sessions = Sessions(self.db)
+        self.responses = Responses(self.db)
         self.tasks = Tasks(self.db)
         self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)

@@ -150,16 +150,23 @@ def generate(
     *,
     stream: bool,
     keep_alive_s: float | None,
+    ending: Callable[[], bytes] = lambda: b"",
 ) -> Response | None:
-    """Answer with generated text; one choice for each of `asked`. Raises ApiError, ClientGone."""
+    """Answer with generated text; one choice for each of `asked`. Raises ApiError, ClientGone.
+
+    `ending` is called by this thread when everything is computed and before the answer's end is sent, so it may wait for
+    a disk; what it returns ends a stream, and an ApiError of it is the answer's.
+    """
     if stream:
-        return _stream(request, app, model, asked, encoder, keep_alive_s)
+        return _stream(request, app, model, asked, encoder, keep_alive_s, ending)
     with Wakeup() as wakeup:
         answer = CollectedAnswer(wakeup, len(asked), encoder.n_choices)
         _run(request, app, model, asked, answer, wakeup, keep_alive_s)
     if answer.error is not None:
         raise answer.error
-    return Response.json(encoder.whole(answer.parts, answer.ends))
+    whole = encoder.whole(answer.parts, answer.ends)
+    ending()
+    return Response.json(whole)
 
 
 def ask_once(request: Request, app, model: ModelFile, asked: Asked, keep_alive_s: float | None) -> End:
@@ -179,19 +186,23 @@ def _stream(
     asked: list[GenerateRequest],
     encoder: Encoder,
     keep_alive_s: float | None,
+    ending: Callable[[], bytes],
 ) -> None:
     writer = request.open_stream(encoder.content_type, app.guard.cors_headers(request))
+    last = b""
     with Wakeup() as wakeup:
         answer = StreamedAnswer(wakeup, len(asked), encoder, writer)
         try:
             _run(request, app, model, asked, answer, wakeup, keep_alive_s, lambda: writer.write(encoder.silence))
-        except ApiError as error:  # there was no room for one of several choices, when others may have begun
+            last = ending() if answer.error is None else b""
+        except ApiError as error:  # of the ending, or no room for one of several choices when others may have begun
             answer.error = answer.error or error
     if answer.error is not None:
         request.error = answer.error
         if not writer.started:
             raise answer.error  # nothing is sent yet, so it can still be a status
-        writer.write(encoder.error(answer.error))
+        last = encoder.error(answer.error)
+    writer.write(last)
     writer.close()
 
 

@@ -94,6 +94,18 @@ CREATE TABLE audit_marks (
 ) STRICT;
 """
 
+# The columns that are counted stand before the texts, and in an index of their own: no text is read for them.
+_RESPONSES = """
+CREATE TABLE responses (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
+    previous INTEGER,                      -- the one that it goes on from
+    is_hidden INTEGER NOT NULL,            -- deleted, and there for later ones only
+    n_bytes INTEGER NOT NULL, input TEXT NOT NULL, output TEXT NOT NULL, about TEXT NOT NULL
+) STRICT;
+CREATE INDEX responses_by_owner ON responses (owner, is_hidden, number, n_bytes);
+CREATE INDEX responses_by_previous ON responses (previous);
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
@@ -101,4 +113,5 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("sessions", _SESSIONS),
     ("tasks", _TASKS),
     ("audit", _AUDIT),
+    ("responses", _RESPONSES),
 )

@@ -6,7 +6,7 @@ A new table with that column is added to OWNED_TABLES; a test holds it against t
 import sqlite3
 from collections.abc import Iterable
 
-OWNED_TABLES = ("sessions", "tasks")
+OWNED_TABLES = ("sessions", "tasks", "responses")
 
 
 def delete_owned(sql: sqlite3.Connection, owner: str, tables: Iterable[str] = OWNED_TABLES) -> None:
