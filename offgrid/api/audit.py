@@ -29,6 +29,7 @@ ASKED = {
     "/v1/completions": "prompt",
     "/v1/embeddings": "input",
     "/v1/messages": "messages",
+    "/v1/responses": "input",
 }
 MAX_ASKED_BYTES = 16 * 1024
 MAX_TARGET_CHARS = 200

@@ -154,7 +154,7 @@ def generate(
 ) -> Response | None:
     """Answer with generated text; one choice for each of `asked`. Raises ApiError, ClientGone.
 
-    `ending` is called by this thread when everything is computed and before the answer's end is sent, so it may wait for
+    `ending` is called by this thread when everything is computed, before the end of the answer is sent: it may wait for
     a disk; what it returns ends a stream, and an ApiError of it is the answer's.
     """
     if stream:

@@ -156,8 +156,8 @@ def _name(family: str, status: int) -> str:
 
 
 def _tag(made: Endpoint) -> tuple[str, str]:
-    """(name, meaning) of the group that a route is shown in: its module, which is one resource's."""
-    module = made.handler.__module__
+    """(name, meaning) of the group that a route is shown in: its module, which is one resource's, or its family's."""
+    module = ".".join(made.handler.__module__.split(".")[:3])
     sentence = first_sentence(sys.modules[module].__doc__)
     meaning = sentence.partition(": ")[2] or sentence  # without the paths, which are there to be seen
     return module.rpartition(".")[2].replace("_", " "), meaning[0].upper() + meaning[1:]

@@ -35,6 +35,7 @@ from offgrid.api import (
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
 from offgrid.api.anthropic import messages
 from offgrid.api.endpoint import FORM
+from offgrid.api.responses import responses
 from offgrid.web.router import Route
 
 # What is of no use without accounts: refused there as multi_user_disabled.
@@ -74,6 +75,12 @@ ROUTES = (
     AnthropicRoute("POST", "/v1/messages", messages.create_message, "chat"),
     AnthropicRoute("POST", "/v1/messages/count_tokens", messages.count_tokens, "chat"),
     Route("POST", "/v1/embeddings", embeddings.create_embeddings, "embeddings"),
+    Route("POST", "/v1/responses", responses.create_response, "chat"),
+    Route("POST", "/v1/responses/input_tokens", responses.count_input_tokens, "chat"),
+    Route("GET", "/v1/responses/{id}", responses.get_response, "responses"),
+    Route("DELETE", "/v1/responses/{id}", responses.delete_response, "responses"),
+    Route("POST", "/v1/responses/{id}/cancel", responses.cancel_response, "responses"),
+    Route("GET", "/v1/responses/{id}/input_items", responses.list_input_items, "responses"),
     Route("POST", "/tokenize", tokens.tokenize, "chat"),
     Route("POST", "/detokenize", tokens.detokenize, "chat"),
     Route("POST", "/apply-template", tokens.apply_template, "chat"),

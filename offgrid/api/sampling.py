@@ -176,16 +176,20 @@ NO_OPS = (
 
 def read_generation(asked: Asked, own: ModelSettings, model_id: str, client: str) -> GenerateRequest:
     """All but the text itself; what the request leaves out is the model's own setting, else OffGrid's default."""
-    ms = asked["t_max_predict_ms"]
     return GenerateRequest(
         model=model_id,
         max_tokens=_max_tokens(asked, own.max_tokens),
         stop=asked["stop"] or (),
-        time_limit_s=ms / 1000 if ms > 0 else None,
+        time_limit_s=time_limit_s(asked),
         grammar=read_grammar(asked),
         sampling=read_sampling(asked, own),
         client=client,
     )
+
+
+def time_limit_s(asked: Asked) -> float | None:
+    ms = asked["t_max_predict_ms"]
+    return ms / 1000 if ms > 0 else None
 
 
 def read_sampling(asked: Asked, own: ModelSettings) -> Sampling:

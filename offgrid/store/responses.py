@@ -41,7 +41,7 @@ class Responses:
 
         Raises BadRequest when what it goes on from was deleted meanwhile.
         """
-        about = {name: value for name, value in response.items() if name != "output"}
+        about = {**response, "output": None}  # its place among the others
         texts = [_to_json(items), _to_json(response["output"]), _to_json(about)]
         with self._db.write() as sql:
             previous = None if previous_id is None else self._number(sql, owner, previous_id)
@@ -131,7 +131,7 @@ def _not_found(id: str) -> NotFound:
 
 def _no_previous(id: str) -> BadRequest:
     message = (
-        f"Previous response with id {id[:200]!r} not found: it was made with store: false, deleted, did not come to its "
-        "end, or is not yours."
+        f"Previous response with id {id[:200]!r} not found: made with store: false, deleted, never come to its "
+        "end, or not yours."
     )
     return BadRequest(message, code="previous_response_not_found", param="previous_response_id")

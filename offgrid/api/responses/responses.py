@@ -1,0 +1,138 @@
+"""The handlers of /v1/responses: make an answer, read, list and delete what is kept, count a prompt."""
+
+from offgrid.api.answers import EVENTS, JSON
+from offgrid.api.endpoint import endpoint
+from offgrid.api.fields import Asked, Field, Ignored
+from offgrid.api.generate import ask_once, generate
+from offgrid.api.keep_alive import read_keep_alive
+from offgrid.api.messages import with_system_prompt
+from offgrid.api.models import model_for
+from offgrid.api.responses import body
+from offgrid.api.responses.items import MAX_ID_CHARS, messages_of
+from offgrid.api.responses.shown import EVENT, ITEMS, RESPONSE
+from offgrid.api.responses.tools import tool_use_of
+from offgrid.api.responses.wire import ResponseEncoder, in_own_names
+from offgrid.api.sampling import read_sampling, time_limit_s
+from offgrid.api.shapes import Choice, Text, Whole
+from offgrid.engine.catalog import ModelFile
+from offgrid.errors import ApiError, BadRequest, NotFound
+from offgrid.sections import ModelSettings
+from offgrid.types import GenerateRequest, RenderRequest, TokenizeRequest
+from offgrid.web.message import Request, Response
+
+NO_OPS = tuple(Ignored(name, "What was asked for with the answer is in it.") for name in ("include", "include[]"))
+MAX_LISTED = 100
+PAGE = (
+    Field("limit", Whole(1, MAX_LISTED), "How many at most.", 20),
+    Field("order", Choice(("asc", "desc")), "desc: the last first.", "desc"),
+    Field("after", Text(1, MAX_ID_CHARS), "The id of the item before the page."),
+    *NO_OPS,
+)
+READ = (Field("stream", Choice(("false",)), "A kept answer comes as a whole.", "false"), *NO_OPS)
+
+
+@endpoint(body=body.CREATE, answers={200: {JSON: RESPONSE, EVENTS: EVENT}})
+def create_response(request: Request, app, asked: Asked) -> Response | None:
+    """An answer of the model, kept unless store is false."""
+    request.tally.service = "responses"
+    model, own = model_for(app, asked, "chat")
+    sampling = read_sampling(asked, own)
+    question = GenerateRequest(
+        model=model.id,
+        **_prompt(request, app, asked, own),
+        max_tokens=asked["max_output_tokens"] or own.max_tokens,
+        stop=asked["stop"] or (),
+        time_limit_s=time_limit_s(asked),
+        grammar=body.grammar_of(asked),
+        logprobs=body.logprobs_of(asked),
+        sampling=sampling,
+        client=request.who.client,
+    )
+    encoder = ResponseEncoder(body.about(asked, model.id, sampling))
+
+    def ending() -> bytes:
+        if asked["store"]:
+            owner, previous_id = request.who.owner, asked["previous_response_id"]
+            app.responses.keep(owner, encoder.response, asked["input"], previous_id)
+        return encoder.ending()
+
+    keep_alive_s = read_keep_alive(asked)
+    try:
+        return generate(
+            request, app, model, [question], encoder, stream=asked["stream"], keep_alive_s=keep_alive_s, ending=ending
+        )
+    except ApiError as error:
+        raise in_own_names(error) from None
+
+
+@endpoint(body=body.COUNT, answer={"object": "response.input_tokens", "input_tokens": int}, errors=(413,))
+def count_input_tokens(request: Request, app, asked: Asked) -> Response:
+    """How many tokens a request's prompt has."""
+    model, own = model_for(app, asked, "chat")
+    question = RenderRequest(**_prompt(request, app, asked, own))
+    try:
+        n_tokens = _count(request, app, model, question, read_keep_alive(asked))
+    except ApiError as error:
+        raise in_own_names(error) from None
+    return Response.json({"object": "response.input_tokens", "input_tokens": n_tokens})
+
+
+@endpoint(query=READ, answer=RESPONSE)
+def get_response(request: Request, app, _asked: Asked, id: str) -> Response:
+    """A kept answer."""
+    return Response.json(app.responses.get(request.who.owner, id))
+
+
+@endpoint(answer={"id": str, "object": "response", "deleted": True})
+def delete_response(request: Request, app, id: str) -> Response:
+    """Delete a kept answer; what goes on from it stays whole."""
+    app.responses.delete(request.who.owner, id)
+    return Response.json({"id": id, "object": "response", "deleted": True})
+
+
+@endpoint(answers={})
+def cancel_response(request: Request, app, id: str) -> Response:
+    """Refused: an answer ends when its client hangs up."""
+    app.responses.get(request.who.owner, id)
+    raise BadRequest(
+        "Only a response in the background can be cancelled, and this one is not. To end an answer that is being "
+        "written, hang up.",
+        code="not_in_background",
+    )
+
+
+@endpoint(query=PAGE, answer=ITEMS)
+def list_input_items(request: Request, app, asked: Asked, id: str) -> Response:
+    """Everything that a kept answer was made from, earlier turns included."""
+    items = app.responses.items_before(request.who.owner, id)
+    if asked["order"] == "desc":
+        items.reverse()
+    if after := asked["after"]:
+        place = next((i for i, item in enumerate(items) if item["id"] == after), None)
+        if place is None:
+            raise NotFound(f"There is no item {after!r} among those of this response.", param="after")
+        items = items[place + 1 :]
+    page = items[: asked["limit"]]
+    return Response.json(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": len(items) > len(page),
+        }
+    )
+
+
+def _prompt(request: Request, app, asked: Asked, own: ModelSettings) -> dict:
+    """The fields of a GenerateRequest, or of a RenderRequest, that say what is in the prompt."""
+    items = asked["input"] or []
+    if previous_id := asked["previous_response_id"]:
+        items = app.responses.conversation(request.who.owner, previous_id) + items
+    messages = with_system_prompt(messages_of(items, asked["instructions"]), own.system_prompt)
+    return {"messages": messages, "tool_use": tool_use_of(asked), "thinking": body.thinking_of(asked)}
+
+
+def _count(request: Request, app, model: ModelFile, question: RenderRequest, keep_alive_s: float | None) -> int:
+    prompt = ask_once(request, app, model, question, keep_alive_s).text
+    return len(ask_once(request, app, model, TokenizeRequest(prompt), keep_alive_s).ids)
