@@ -22,10 +22,11 @@ def client(server):
         yield client
 
 
-def test_an_answer_carries_what_every_answer_carries(client):
+def test_an_answer_carries_what_every_answer_carries(client, server):
     status, headers, body = client.ask(get("/a%20b", "X-Request-Id: mine-1"))
     assert status == 200
-    assert json.loads(body) == {"method": "GET", "path": "/a b", "body": "", "peer": "127.0.0.1", "tls": False}
+    came = {"peer": "127.0.0.1", "port": server.server_port, "tls": False}
+    assert json.loads(body) == {"method": "GET", "path": "/a b", "body": "", **came}
     assert headers["x-request-id"] == "mine-1"
     assert headers["server"] == "offgrid"
     assert headers["content-length"] == str(len(body))

@@ -52,7 +52,7 @@ def fds_and_threads():
 def test_stopping_leaves_no_thread_and_no_fd():
     before = fds_and_threads()
     for _ in range(20):
-        with serving() as server:
+        with serving(extra_ports=(0,)) as server:
             clients = [Client(server) for _ in range(5)]
             assert clients[0].ask(get("/stream"))[0] == 200
             clients[1].send(b"GET / HT")
@@ -106,6 +106,33 @@ def test_ipv6_is_served_and_ipv4_by_its_plain_address():
                 assert json.loads(client.ask(get("/"))[2])["peer"] == host
     finally:
         server.stop()
+
+
+def test_one_server_listens_on_several_ports_and_says_by_which_a_request_came():
+    with serving(extra_ports=(0, 0)) as server:
+        assert len(set(server.ports)) == 3 and server.ports[0] == server.server_port
+        clients = [Client(server, socket.create_connection(("127.0.0.1", port), BOUND_S)) for port in server.ports]
+        for _ in range(2):  # a connection lives on, whichever port it came by
+            assert [json.loads(client.ask(get("/"))[2])["port"] for client in clients] == server.ports
+        for client in clients:
+            client.close()
+    for port in server.ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+
+
+def test_the_bound_of_connections_holds_over_all_ports():
+    with serving(extra_ports=(0,), max_connections=1) as server, closing(Client(server)) as first:
+        assert first.ask(get("/"))[0] == 200
+        with closing(Client(server, socket.create_connection(("127.0.0.1", server.ports[1]), BOUND_S))) as second:
+            assert second.ask(get("/"))[0] == 503
+
+
+def test_an_extra_port_that_is_taken_is_said_with_its_setting_and_nothing_stays_open():
+    before = fds_and_threads()
+    with serving() as other, pytest.raises(SetupError, match=rf"{other.server_port} \(server.extra_ports\): .*in use"):
+        Server(("127.0.0.1", 0), App(), extra_ports=(0, other.server_port))
+    wait_until(lambda: fds_and_threads() == before)
 
 
 def test_an_address_in_use_and_a_missing_certificate_are_said_in_a_sentence(tmp_path):

@@ -28,7 +28,7 @@ class App:
 
     def echo(self, request):
         body = {"method": request.method, "path": request.path, "body": request.body.decode(), "peer": request.peer}
-        return Response.json(body | {"tls": request.is_tls})
+        return Response.json(body | {"tls": request.is_tls, "port": request.local_port})
 
     def hold(self, request):
         self.held.release()

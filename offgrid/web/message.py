@@ -86,6 +86,7 @@ class Request:
     peer: str = ""
     http_version: str = "1.1"
     is_tls: bool = False
+    local_port: int = 0  # of the server's ports the one that it came to
     connection: Connection | None = field(default=None, repr=False)
     route: str = ""  # the path as the table of routes has it, "/v1/models/{id:path}"; "" until it is found
     family: str = "openai"  # of its route: the shape of its errors

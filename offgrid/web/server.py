@@ -1,6 +1,6 @@
 """The server: accepts connections and serves each in a thread of its own, request after request.
 
-Owns the listening socket, the connections' sockets and threads, every time-out and size limit. Knows nothing of routes
+Owns the listening sockets, the connections' sockets and threads, every time-out and size limit. Knows nothing of routes
 or API families: `App` answers. Must stay true: the accept thread never waits for one client; after `stop` no socket of
 ours is open; a request whose end is not certain is the last one of its connection.
 """
@@ -8,7 +8,6 @@ ours is open; a request whose end is not certain is the last one of its connecti
 import errno
 import logging
 import socket
-import socketserver
 import ssl
 import threading
 import time
@@ -26,10 +25,9 @@ from offgrid.errors import (
     HeadTooLarge,
     InternalError,
     RequestTimeout,
-    SetupError,
     Unavailable,
 )
-from offgrid.web import message, stream
+from offgrid.web import listening, message, stream
 from offgrid.web.message import Request, Response
 
 _log = logging.getLogger("offgrid.web")
@@ -66,17 +64,21 @@ class Limits:
 class Server(ThreadingHTTPServer):
     """Listens from construction on; serves from `start` to `stop`, which both belong to one owner.
 
-    `address` is (host, port), IPv4 or IPv6; port 0 picks a free one (`server_port` tells). `tls` is (certificate, key),
-    paths of PEM files. `limits` are the fields of `Limits`. Raises SetupError for an address or certificate that
-    cannot be used.
+    `address` is (host, port), IPv4 or IPv6; port 0 picks a free one (`server_port` tells). It is the same server, with
+    the same limits, on each of `extra_ports`; `ports` are all of them. `tls` is (certificate, key), paths of PEM files.
+    `limits` are the fields of `Limits`. Raises SetupError for an address, port or certificate that cannot be used.
     """
 
-    # 1024, not the stdlib's 5: with 5, a burst of clients is lost.
-    request_queue_size = 1024
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], app: App, *, tls=None, max_connections: int = 1024, **limits):
-        host, port = address
+    def __init__(
+        self,
+        address: tuple[str, int],
+        app: App,
+        *,
+        extra_ports: tuple[int, ...] = (),
+        tls=None,
+        max_connections: int = 1024,
+        **limits,
+    ):
         self.app = app
         self.limits = Limits(**limits)
         self.is_stopping = False
@@ -85,22 +87,16 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()  # of the connections, and of is_stopping against their is_idle
         self._connections: set[Connection] = set()
         self._accept_thread: threading.Thread | None = None
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            # IPv4 first: "localhost" may be both, and clients try 127.0.0.1.
-            self.address_family, *_, bound = min(found, key=lambda info: info[0] != socket.AF_INET)
-            super().__init__(bound, Connection)
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise SetupError(f"Cannot listen on {host}, port {port}: {error}.") from None
-        self.socket.setblocking(False)  # a client that leaves before it is accepted must not block accept()
-        self._wakeup = stream.Wakeup()
-
-    def server_bind(self) -> None:
-        # Not HTTPServer's, which asks the DNS for the full name: without a network that takes seconds.
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # "::" answers IPv4 too
-        socketserver.TCPServer.server_bind(self)
+        listeners = listening.listen_all(*address, extra_ports)
+        # Not bound by the stdlib: it knows one socket, and asks the DNS for its name, which takes seconds offline.
+        super().__init__(address, Connection, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listeners[0]
+        self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = self.server_address[:2]
+        self._listeners = {listener: listener.getsockname()[1] for listener in listeners}
+        self.ports = list(self._listeners.values())
+        self._wakeup = stream.Wakeup()
 
     def start(self) -> None:
         self._accept_thread = threading.Thread(target=self.serve_forever, name="offgrid-web-accept", daemon=True)
@@ -109,19 +105,18 @@ class Server(ThreadingHTTPServer):
     def serve_forever(self) -> None:
         """Accept until `stop`; run by `start`. Sleeps in poll(), where the stdlib's looks around twice a second."""
         while not self.is_stopping:
-            if not stream.wait_readable(self.socket, self._wakeup):
-                continue
-            try:
-                sock, address = self.get_request()
-            except OSError as error:  # BlockingIOError, too: the client has left already
-                if error.errno in _NO_RESOURCES:
-                    _log.warning("cannot accept a connection: %s", error)
-                    self._wakeup.wait(0.1)  # it is still waiting, so poll() would return at once, again and again
-                continue
-            self.process_request(sock, address)
+            for listener in stream.wait_readable(self._listeners, self._wakeup):
+                try:
+                    sock, address = self._accept(listener)
+                except OSError as error:  # BlockingIOError, too: the client has left already
+                    if error.errno in _NO_RESOURCES:
+                        _log.warning("cannot accept a connection: %s", error)
+                        self._wakeup.wait(0.1)  # it is still waiting, so poll() would return at once, again and again
+                    continue
+                self.process_request(sock, address, self._listeners[listener])
 
-    def get_request(self) -> tuple[socket.socket, tuple]:
-        sock, address = super().get_request()
+    def _accept(self, listener: socket.socket) -> tuple[socket.socket, tuple]:
+        sock, address = listener.accept()
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -132,14 +127,14 @@ class Server(ThreadingHTTPServer):
             raise
         return sock, address
 
-    def process_request(self, sock: socket.socket, address: tuple) -> None:
+    def process_request(self, sock: socket.socket, address: tuple, port: int) -> None:
         peer = address[0].removeprefix("::ffff:") if "." in address[0] else address[0]
         with self._lock:
             n_open = len(self._connections)
             if n_open >= self.max_connections + _N_SURPLUS:
                 sock.close()
                 return
-            connection = Connection(self, sock, peer, is_surplus=n_open >= self.max_connections)
+            connection = Connection(self, sock, peer, port, is_surplus=n_open >= self.max_connections)
             self._connections.add(connection)
         try:
             connection.thread.start()
@@ -170,7 +165,8 @@ class Server(ThreadingHTTPServer):
         self._wakeup.set()
         if self._accept_thread:
             self._accept_thread.join()
-        self.server_close()
+        for listener in self._listeners:
+            listener.close()
         self._wakeup.close()
         with self._lock:
             connections = list(self._connections)
@@ -189,13 +185,14 @@ class Server(ThreadingHTTPServer):
 class Connection:
     """One client's connection: its socket (non-blocking), what was received but not yet used, and its thread."""
 
-    def __init__(self, server: Server, sock: socket.socket, peer: str, *, is_surplus: bool):
+    def __init__(self, server: Server, sock: socket.socket, peer: str, port: int, *, is_surplus: bool):
         self.sock = sock
         self.is_idle = True  # stop() may cut it; written by this thread, under the server's lock when set
         self.thread = threading.Thread(target=self._run, name="offgrid-web-connection", daemon=True)
         self._server = server
         self._limits = server.limits
         self._peer = peer
+        self._local_port = port
         self._is_surplus = is_surplus
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._inbox = bytearray()
@@ -289,6 +286,7 @@ class Connection:
         head = self._read_head()
         self.is_idle = False  # only now: stop() need not wait for somebody's half-made head
         request = message.parse_head(head, peer=self._peer, is_tls=self._is_tls, connection=self)
+        request.local_port = self._local_port
         self._request = request
         if self._is_surplus:
             raise Unavailable(f"All {self._server.max_connections} connections of this server are in use.")

@@ -13,7 +13,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -112,9 +112,11 @@ def _woken(sock: socket.socket, wakeup: Wakeup, timeout_s: float | None) -> bool
     return bool(ready)
 
 
-def wait_readable(sock: socket.socket, wakeup: Wakeup) -> bool:
-    """Sleep until `sock` has something to read (or accept): True; or until `wakeup` is set: False."""
-    return wakeup.read_fd not in _poll({wakeup.read_fd: select.POLLIN, sock.fileno(): select.POLLIN}, None)
+def wait_readable(sockets: Iterable[socket.socket], wakeup: Wakeup) -> list[socket.socket]:
+    """Sleep until some of `sockets` have something to read (or accept), which are returned; none: `wakeup` is set."""
+    by_fd = {sock.fileno(): sock for sock in sockets}
+    ready = _poll(dict.fromkeys([*by_fd, wakeup.read_fd], select.POLLIN), None)
+    return [] if wakeup.read_fd in ready else [by_fd[fd] for fd in ready]
 
 
 def receive(sock: socket.socket, timeout_s: float) -> bytes:
