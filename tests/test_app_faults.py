@@ -11,7 +11,7 @@ from offgrid.store.db import Database
 def test_an_answer_goes_out_and_is_counted_though_it_cannot_be_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(audit, "note", lambda *_: 1 / 0)
     with running_app(tmp_path, tmp_path / "data") as app:
-        status, answer = post(app, {})
+        status, answer = post(app, {"messages": [{"role": "user", "content": "x"}]})
         assert (status, answer["error"]["code"]) == (404, "model_not_found")
         assert app.traffic.in_flight.sum() == 0
         assert app.traffic.requests.sum() == 1

@@ -160,7 +160,8 @@ def test_a_crash_in_mid_stream_counts_as_a_crash_and_an_error_and_then_as_a_rest
     again = wait_for_rest(tiny_server)
     assert (again("offgrid_worker_starts_total", **TINY), again("offgrid_worker_restarts_total", **TINY)) == (2, 1)
     assert again("offgrid_model_load_seconds_count", **TINY) == 2
-    n_steps = crashed("offgrid_batch_sequences_count", **TINY)  # goes on where the dead process stopped
+    # Goes on where the dead process stopped, if that ever came to say how many steps it had made.
+    n_steps = crashed("offgrid_batch_sequences_count", **TINY) or 0
     wait_until(lambda: Scrape(tiny_server)("offgrid_batch_sequences_count", **TINY) > n_steps)
 
 
