@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 
 import offgrid
 from offgrid.api import access, audit
@@ -10,8 +11,11 @@ from offgrid.api.login_throttle import LoginThrottle
 from offgrid.api.routes import ROUTES
 from offgrid.api.throttle import Throttle
 from offgrid.api.traffic import Traffic
+from offgrid.engine.blobs import Blobs
 from offgrid.engine.catalog import Catalog, ModelFile
+from offgrid.engine.model_files import ModelFolder
 from offgrid.engine.pool import Pool
+from offgrid.engine.variants import OwnSettings
 from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMediaType
 from offgrid.logs import Logs
 from offgrid.procs.budget import Budget
@@ -28,6 +32,7 @@ from offgrid.store.responses import Responses
 from offgrid.store.sessions import Sessions
 from offgrid.store.tasks import Tasks
 from offgrid.store.usage import UsageBook
+from offgrid.store.variants import Variants
 from offgrid.types import Event
 from offgrid.web.guard import Guard
 from offgrid.web.message import Request, Response
@@ -36,6 +41,7 @@ from offgrid.web.server import Server
 
 log = logging.getLogger(__name__)
 
+BLOBS_KEPT_S = 86_400  # what no model was made of; looked at when the server starts
 # What `curl -d` says when nobody told it otherwise. A browser can send it too, but not past `Guard`.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
 
@@ -43,7 +49,6 @@ CURL_DEFAULT = "application/x-www-form-urlencoded"
 class App:
     def __init__(self, config: Config, logs: Logs):
         """Builds everything and binds the port; answers from `start` on. Raises SetupError."""
-        self.config = config
         self.started = time.monotonic()
         self._access_log = logs.access
         self._lock = FolderLock(config.paths.data_dir)
@@ -58,7 +63,14 @@ class App:
         self.sessions = Sessions(self.db)
         self.responses = Responses(self.db)
         self.tasks = Tasks(self.db)
-        self.catalog = Catalog([config.paths.models_dir, *config.paths.models_dirs], dict(config.engine.aliases))
+        self.variants = Variants(self.db)
+        own = OwnSettings(config.engine.models, self.variants.all)
+        self.config = config = replace(config, engine=replace(config.engine, models=own))
+        folders = [config.paths.models_dir, *config.paths.models_dirs]
+        self.model_folder = ModelFolder(config.paths.models_dir)
+        self.blobs = Blobs(config.paths.data_dir / "blobs")
+        self.blobs.sweep(BLOBS_KEPT_S, time.time())
+        self.catalog = Catalog(folders, dict(config.engine.aliases), self.variants.all)
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
         self.machine = Usage(lambda: {worker.model_id: worker.pid for worker in self.pool.workers if worker.pid})
@@ -149,6 +161,12 @@ class App:
         body = error_body(error, family, request.id if request else "")
         return Response.json(body, error.status, error.headers)
 
+    def streams_body(self, request: Request) -> bool:
+        try:
+            return self.router.match(request.method, request.path)[0].streams_body
+        except ApiError:  # `handle` says so
+            return False
+
     def _note(self, request: Request, status: int, seconds: float) -> None:
         """What a request came to, for everybody who keeps it; none of them costs the client the answer."""
         try:
@@ -200,6 +218,8 @@ def _warn_if_not_loaded(event: Event) -> None:
 
 def _check_content_type(request: Request, route: Route) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if "*/*" in route.accepts and "origin" not in request.headers:
+        return
     if request.body and given and given not in route.accepts and given != CURL_DEFAULT and not given.endswith("+json"):
         wanted = " or ".join(route.accepts)
         raise UnsupportedMediaType(f"{request.path} takes {wanted}; Content-Type says {given}.")

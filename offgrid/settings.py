@@ -169,6 +169,7 @@ FOLDERS = _list_of(_folder, "folders")
 HOST_NAMES = _list_of(_host_name, "host names without scheme and port")
 ORIGINS = _list_of(_origin, "origins such as http://192.168.1.20:8080, or *")
 NAMES = _list_of(_text, "names")
+TEXTS = _list_of(_text, "texts")
 SERVERS = _list_of(_server, "host:port addresses")
 ALIASES = Kind("a mapping of other names to model ids", _aliases)
 SECONDS = number(0.01, 86400)
@@ -325,7 +326,16 @@ MODEL_SETTINGS = (
     Setting("top_p", number(0, 1), "", "", "The likeliest tokens that together reach this probability."),
     Setting("top_k", whole(0, 2**20), "", "", "The so many likeliest tokens; 0 is off."),
     Setting("min_p", number(0, 1), "", "", "Tokens at least this likely, measured against the likeliest."),
+    Setting("typical_p", number(0, 1), "", "", "Tokens that surprise about as much as is usual; 1 is off."),
     Setting("repeat_penalty", number(0.01, 10), "", "", "Above 1 makes repetition rarer."),
+    Setting("repeat_last_n", whole(-1, 2**31 - 1), "", "", "How many tokens that looks at; -1 all.", "tokens"),
+    Setting("presence_penalty", number(-2, 2), "", "", "Above 0: against tokens that were generated before."),
+    Setting("frequency_penalty", number(-2, 2), "", "", "Above 0: the more, the more often they were generated."),
+    Setting("mirostat", whole(0, 2), "", "", "1 and 2 are its versions; with it the other limits do not apply."),
+    Setting("mirostat_tau", number(0, 100), "", "", "The surprise that it aims at."),
+    Setting("mirostat_eta", number(0, 1), "", "", "How fast it learns."),
+    Setting("seed", whole(0, 2**63 - 1), "", "", "For the same text again, as far as that goes."),
+    Setting("stop", TEXTS, "", "", "Texts at which an answer ends, for requests that bring none."),
     Setting("max_tokens", whole(1, 2**24), "", "", "Longest answer for requests that do not say.", "tokens"),
     Setting("aliases", NAMES, "", "", "Other names of this model."),
 )

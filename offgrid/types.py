@@ -5,6 +5,7 @@ Plain data: no behaviour beyond derived properties, nothing of HTTP, processes o
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from offgrid.errors import ApiError
 
@@ -44,6 +45,17 @@ class Tally:
     first_token_s: float | None = None  # from the submission on
     queue_s: float | None = None  # until its first step, in the worker; of several choices the longest
     token_s: float | None = None  # from one token to the next, on average
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A model that is a name over a model file, with settings of its own. `base` may be the same name."""
+
+    name: str
+    base: str  # id of the model file
+    settings: dict[str, Any]  # fields of `sections.ModelSettings`
+    license: str
+    created_at: float  # seconds since 1970
 
 
 SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
@@ -154,6 +166,7 @@ class RenderRequest:
     tool_use: ToolUse | None = None
     thinking: Thinking = Thinking()
     template_values: dict = field(default_factory=dict)
+    template: str = ""  # Jinja in the place of the model's own chat template
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ BELOW = {
     "carry": {"procs"},
     "rag": {"engine", "store"},
     "agents": {"engine", "rag", "store", "procs"},
-    "api": {"web", "grammar", "engine", "images", "rag", "agents", "store"},
+    "api": {"web", "grammar", "dialects", "engine", "images", "rag", "agents", "store"},
 }
 TOP = {"app", "cli", "cli_audit", "cli_users", "logs", "banner", "__main__", "__init__"}  # these may import anything
 HOMES = {

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from offgrid.errors import BadRequest, HeadTooLarge, HttpVersionNotSupported, NotSupported, TooLarge
+from offgrid.web.body import Incoming
 from offgrid.web.message import (
     Headers,
     Request,
@@ -11,7 +12,6 @@ from offgrid.web.message import (
     find_head_end,
     parse_head,
     parse_json_object,
-    read_chunked,
 )
 
 
@@ -33,12 +33,17 @@ class Source:
     def __init__(self, data):
         self.data = data
 
-    def read_exactly(self, n_bytes):
-        taken, self.data = self.data[:n_bytes], self.data[n_bytes:]
+    def read_some(self, max_bytes):
+        taken, self.data = self.data[:max_bytes], self.data[max_bytes:]
         return taken
 
     def read_line(self, max_bytes):
-        return self.read_exactly(self.data.index(b"\n") + 1)[:-2]
+        return self.read_some(self.data.index(b"\n") + 1)[:-2]
+
+
+def read_chunked(source, max_bytes):
+    request = Request("POST", "/", headers=Headers({"Transfer-Encoding": "chunked"}))
+    return Incoming(source, request).read(max_bytes)
 
 
 def test_a_head_is_taken_apart():

@@ -26,6 +26,16 @@ class App:
     def refuse(self, error, peer, _request):
         return Response.json({"error": error.message, "peer": peer}, error.status, error.headers)
 
+    def streams_body(self, request):
+        return request.path in ("/count", "/refuse-body")
+
+    def count(self, request):
+        sizes = [len(piece) for piece in request.incoming.pieces()]
+        return Response.json({"n_bytes": sum(sizes), "largest": max(sizes, default=0)})
+
+    def refuse_body(self, request):
+        return Response(403, b"no")
+
     def echo(self, request):
         body = {"method": request.method, "path": request.path, "body": request.body.decode(), "peer": request.peer}
         return Response.json(body | {"tls": request.is_tls, "port": request.local_port})

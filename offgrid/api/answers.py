@@ -9,6 +9,7 @@ from typing import Any
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 JSON, EVENTS, TEXT, CSV, HTML = "application/json", "text/event-stream", "text/plain", "text/csv", "text/html"
+NDJSON = "application/x-ndjson"  # a stream, too: an object a line
 
 OPENAI_ERROR = {"message": str, "type": str, "code": (str, None), "param": (str, None)}
 # family of a route → the body of its errors; a head that cannot be read has no route, so no family either
@@ -16,6 +17,7 @@ ERRORS = {
     "openai": {"error": OPENAI_ERROR},
     "lollms": {"error": OPENAI_ERROR, "detail?": str},
     "anthropic": {"type?": "error", "error": {"type": str, "message": str}, "request_id?": str},
+    "ollama": {"error": str},
 }
 
 PAGE = {"count": int, "total": int}

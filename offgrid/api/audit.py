@@ -24,12 +24,15 @@ METHODS = CHANGING | {"GET", "HEAD", "OPTIONS"}
 AT_ONCE = ("/v1/users", "/v1/auth", "/v1/admin", "/api/auth", "/api/api-keys")
 # A path with {id}, but not with {id:path}: models and files are nobody's.
 OBJECT = re.compile(r"\{[a-z_]+\}")
+OLLAMA = {"chat": "messages", "generate": "prompt", "embed": "input", "embeddings": "prompt"}
 ASKED = {
     "/v1/chat/completions": "messages",
     "/v1/completions": "prompt",
     "/v1/embeddings": "input",
     "/v1/messages": "messages",
     "/v1/responses": "input",
+    "/ollama/v1/chat/completions": "messages",
+    **{f"{place}/api/{name}": field for name, field in OLLAMA.items() for place in ("", "/ollama")},
 }
 MAX_ASKED_BYTES = 16 * 1024
 MAX_TARGET_CHARS = 200

@@ -20,6 +20,10 @@ def lollms(error: ApiError) -> dict:
     return openai(error) | {"detail": error.message}
 
 
+def ollama(error: ApiError) -> dict:
+    return {"error": error.message}
+
+
 def anthropic(error: ApiError) -> dict:
     """A class of errors has a word; its statuses are HTTP's, where Anthropic has 529 for a server that is busy."""
     kind = ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
@@ -35,5 +39,10 @@ ANTHROPIC_TYPES = {
     503: "overloaded_error",
 }
 # The family is a column of the routes table.
-BODIES: dict[str, Callable[[ApiError], dict]] = {"openai": openai, "lollms": lollms, "anthropic": anthropic}
+BODIES: dict[str, Callable[[ApiError], dict]] = {
+    "openai": openai,
+    "lollms": lollms,
+    "ollama": ollama,
+    "anthropic": anthropic,
+}
 NAMING_REQUESTS = {"anthropic"}  # the body holds the request's id

@@ -68,4 +68,4 @@ def prewarm_path(_request: Request, app, asked: Asked) -> Response:
 
 def _model_id(app, asked: Asked) -> str | None:
     name = asked["model"]
-    return app.catalog.resolve(name).id if name else None
+    return app.catalog.resolve(name).worker.id if name else None

@@ -79,9 +79,10 @@ def _entry(app, file: ModelFile, capacity: int) -> dict:
 
 def _residence(app, file: ModelFile, capacity: int) -> dict:
     """Whether it is in memory, and what it takes there, or would take by itself."""
-    worker = next((w for w in app.pool.workers if w.model_id == file.id), None)
+    worker_id = file.worker.id
+    worker = next((w for w in app.pool.workers if w.model_id == worker_id), None)
     state = "not-loaded" if worker is None else "loaded" if worker.is_ready else "loading"
-    promised = app.pool.budget.promised(file.id)
+    promised = app.pool.budget.promised(worker_id)
     try:
         plan = None if promised else app.pool.plan(file, capacity)
         n_bytes, does_fit = promised or plan.need_bytes, True
@@ -89,7 +90,7 @@ def _residence(app, file: ModelFile, capacity: int) -> dict:
         n_bytes, does_fit = None, False
     return {
         "state": state,
-        "pinned": app.pool.is_pinned(file.id),
+        "pinned": app.pool.is_pinned(worker_id),
         "fits": does_fit,
         "memory_mb": None if n_bytes is None else round(n_bytes / 1e6),
         "context_length": worker.settings["n_ctx"] if worker else plan.n_ctx if does_fit and plan else None,

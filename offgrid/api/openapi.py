@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import offgrid
 from offgrid.api.access import PUBLIC
-from offgrid.api.answers import ERRORS, EVENTS, JSON, schema_of
+from offgrid.api.answers import ERRORS, EVENTS, JSON, NDJSON, schema_of
 from offgrid.api.endpoint import FORM, Endpoint, endpoint
 from offgrid.api.throttle import COMPUTING
 from offgrid.web.guard import SAFE_METHODS
@@ -120,11 +120,11 @@ def _responses(route: Route) -> dict[str, dict]:
 
 
 def _content(media: dict) -> dict[str, dict]:
-    """Of a stream it is the data of each event that has the shape, for which OpenAPI 3.1 has no word."""
+    """Of a stream it is the data of each event, or each line, that has the shape, for which OpenAPI 3.1 has no word."""
     found = {}
     for kind, spec in media.items():
         schema = schema_of(spec)
-        found[kind] = {"x-event": schema} if kind == EVENTS else {"schema": schema}
+        found[kind] = {"x-event": schema} if kind in (EVENTS, NDJSON) else {"schema": schema}
     return found
 
 
@@ -160,7 +160,8 @@ def _tag(made: Endpoint) -> tuple[str, str]:
     module = ".".join(made.handler.__module__.split(".")[:3])
     sentence = first_sentence(sys.modules[module].__doc__)
     meaning = sentence.partition(": ")[2] or sentence  # without the paths, which are there to be seen
-    return module.rpartition(".")[2].replace("_", " "), meaning[0].upper() + meaning[1:]
+    name = module.removeprefix("offgrid.api.").replace("_", " ").replace(".", " ")
+    return name, meaning[0].upper() + meaning[1:]
 
 
 def first_sentence(doc: str | None) -> str:

@@ -51,7 +51,7 @@ WHICH = Field("model", Text(), "The id of a chat model; when left out, every loa
 def get_props(_request: Request, app, asked: Asked) -> Response:
     """A chat model and its defaults. What only a loaded model tells is null while it `is_sleeping`."""
     model, own = model_for(app, asked, "chat")
-    worker = next((w for w in app.pool.workers if w.model_id == model.id and w.is_ready), None)
+    worker = next((w for w in app.pool.workers if w.model_id == model.worker.id and w.is_ready), None)
     facts = worker.facts if worker else {}
     return Response.json(
         {
@@ -78,7 +78,7 @@ def get_props(_request: Request, app, asked: Asked) -> Response:
 @endpoint(query=(WHICH,), answer=[SLOT], errors=(404,))
 def list_slots(_request: Request, app, asked: Asked) -> Response:
     """One entry for each slot of each loaded chat model, or of one model; as of at most a second ago."""
-    wanted = model_for(app, asked, "chat")[0].id if asked["model"] else None
+    wanted = model_for(app, asked, "chat")[0].worker.id if asked["model"] else None
     workers = [w for w in app.pool.workers if w.is_ready and w.settings["kind"] == "chat"]
     return Response.json([slot for w in workers if wanted in (None, w.model_id) for slot in _slots(w)])
 

@@ -41,7 +41,7 @@ def unload_model(request: Request, app, asked: Asked) -> Response:
     """Begin to unload an idle model; a busy one is a 503."""
     name = model_name(asked)
     is_known = any(worker.model_id == name for worker in app.pool.workers)  # its file may be gone
-    model_id = name if is_known else app.catalog.resolve(name).id
+    model_id = name if is_known else app.catalog.resolve(name).worker.id
     request.remarks["model"] = model_id
     was_loaded = app.pool.unload(model_id)
     return Response.json({"success": True, "model_id": model_id, "was_loaded": was_loaded})
@@ -77,7 +77,7 @@ def model_name(asked: Asked) -> str:
 
 
 def _pin(app, model: ModelFile, *, is_pinned: bool) -> Response:
-    app.pool.pin(model.id, is_pinned=is_pinned)
+    app.pool.pin(model.worker.id, is_pinned=is_pinned)
     if is_pinned:
         app.pool.submit(model, None, _forget)
     return Response.json({"success": True, "model_id": model.id, "pinned": is_pinned})

@@ -3,6 +3,7 @@
 A row without a permission cannot be written; a permission that no role has is nobody's.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from offgrid.api import (
@@ -35,6 +36,11 @@ from offgrid.api import (
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
 from offgrid.api.anthropic import messages
 from offgrid.api.endpoint import FORM
+from offgrid.api.ollama import absent, blobs, create, manage, pull
+from offgrid.api.ollama import chat as ollama_chat
+from offgrid.api.ollama import embed as ollama_embed
+from offgrid.api.ollama import generate as ollama_generate
+from offgrid.api.ollama import models as ollama_models
 from offgrid.api.responses import responses
 from offgrid.web.router import Route
 
@@ -42,6 +48,15 @@ from offgrid.web.router import Route
 PeopleRoute = partial(Route, needs_accounts=True)
 AnthropicRoute = partial(Route, family="anthropic")
 LollmsRoute = partial(PeopleRoute, family="lollms")
+# Whatever a program calls the content: Ollama's documents use plain `curl -d`.
+ANY = ("application/json", "*/*")
+
+
+def ollama_routes(method: str, path: str, handler: Callable, permission: str, **more: bool) -> tuple[Route, ...]:
+    """A path of Ollama's API, where its clients look for it and below /ollama."""
+    made = partial(Route, method, handler=handler, permission=permission, family="ollama", accepts=ANY, **more)
+    return made(path="/api" + path), made(path="/ollama/api" + path)
+
 
 ROUTES = (
     Route("GET", "/", health.get_root, PUBLIC),
@@ -110,6 +125,26 @@ ROUTES = (
     LollmsRoute("POST", "/api/api-keys", lollms_keys.create_key, "account"),
     LollmsRoute("DELETE", "/api/api-keys", lollms_keys.revoke_keys, "account"),
     LollmsRoute("DELETE", "/api/api-keys/{id}", lollms_keys.revoke_key, "account"),
+    Route("GET", "/ollama", ollama_models.greet, PUBLIC),
+    Route("GET", "/ollama/v1/models", ollama_models.list_both, "models", family="lollms"),
+    Route("POST", "/ollama/v1/chat/completions", chat.create_chat_completion, "chat", family="lollms"),
+    *ollama_routes("GET", "/version", ollama_models.get_version, PUBLIC),
+    *ollama_routes("GET", "/tags", ollama_models.list_tags, "models"),
+    *ollama_routes("GET", "/ps", ollama_models.list_loaded, "models"),
+    *ollama_routes("POST", "/show", ollama_models.show, "models"),
+    *ollama_routes("POST", "/chat", ollama_chat.chat, "chat"),
+    *ollama_routes("POST", "/generate", ollama_generate.create, "chat"),
+    *ollama_routes("POST", "/embed", ollama_embed.embed, "embeddings"),
+    *ollama_routes("POST", "/embeddings", ollama_embed.embed_one, "embeddings"),
+    *ollama_routes("POST", "/pull", pull.pull, "models:manage"),
+    *ollama_routes("POST", "/create", create.create, "models:manage"),
+    *ollama_routes("POST", "/copy", manage.copy, "models:manage"),
+    *ollama_routes("DELETE", "/delete", manage.delete, "models:manage"),
+    *ollama_routes("HEAD", "/blobs/{digest}", blobs.has_blob, "models:manage"),
+    *ollama_routes("POST", "/blobs/{digest}", blobs.put_blob, "models:manage", streams_body=True),
+    *ollama_routes("POST", "/push", absent.push, "models:manage"),
+    *ollama_routes("POST", "/me", absent.cloud, "account"),
+    *ollama_routes("POST", "/signout", absent.cloud, "account"),
     Route("GET", "/v1/quota", limits.get_quota, "account"),
     Route("GET", "/v1/admin/limits", limits.list_limits, "limits"),
     Route("GET", "/v1/admin/limits/{scope}/{id}", limits.get_limits, "limits"),

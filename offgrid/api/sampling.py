@@ -179,7 +179,7 @@ def read_generation(asked: Asked, own: ModelSettings, model_id: str, client: str
     return GenerateRequest(
         model=model_id,
         max_tokens=_max_tokens(asked, own.max_tokens),
-        stop=asked["stop"] or (),
+        stop=asked.get("stop", own.stop or ()),
         time_limit_s=time_limit_s(asked),
         grammar=read_grammar(asked),
         sampling=read_sampling(asked, own),

@@ -1,6 +1,6 @@
 """The catalog: which models there are, found without a restart, and what a client's name for one means.
 
-Knows folders and files; what is in a file is `gguf.py`'s. Reads in place and never writes.
+Knows folders, files and the variants of them; what is in a file is `gguf.py`'s. Reads in place and never writes.
 Must stay true: a file that rests is read once, whether it is good or broken; a file that changes, or is still being
 copied in, is looked at again by the next call, so it becomes good by itself.
 """
@@ -12,13 +12,15 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offgrid.engine import gguf
 from offgrid.engine.gguf import BrokenModel, GgufInfo
+from offgrid.engine.variants import shares_worker
 from offgrid.errors import ModelNotFound
+from offgrid.types import Variant
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ N_NAMED = 5  # candidates in a message
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One model in a folder; a split one is one model. Either `info` or `broken` is given."""
+    """One model in a folder, a split one is one model; or a variant of one. Either `info` or `broken` is given."""
 
     id: str
     path: Path  # of a split model: its first part
@@ -42,6 +44,13 @@ class ModelFile:
     info: GgufInfo | None = None
     broken: str | None = None  # why it is unusable, going on from its name: "is truncated: …"
     paths: tuple[Path, ...] = ()  # of all its files that are there
+    variant: Variant | None = None
+    shares: "ModelFile | None" = None  # the model whose worker answers for this one; None: its own
+
+    @property
+    def worker(self) -> "ModelFile":
+        """The model under whose id its worker runs."""
+        return self.shares or self
 
     @property
     def kind(self) -> str:
@@ -51,12 +60,19 @@ class ModelFile:
 class Catalog:
     """The models in `models_dirs`; of two with one id, that of the first folder counts. Safe for any thread.
 
-    `aliases` maps names that clients use to names that `resolve` understands.
+    `aliases` maps names that clients use to names that `resolve` understands; `variants` gives those there are, under
+    any keys.
     """
 
-    def __init__(self, models_dirs: list[Path], aliases: dict[str, str] | None = None):
+    def __init__(
+        self,
+        models_dirs: list[Path],
+        aliases: dict[str, str] | None = None,
+        variants: Callable[[], Mapping[str, Variant]] = dict,
+    ):
         self.models_dirs = [Path(folder) for folder in models_dirs]
         self.aliases = dict(aliases or {})
+        self._variants = variants
         self._lock = threading.Lock()
         self._known: dict[Path, tuple[tuple, GgufInfo | str]] = {}  # the file's state when it was read, what came of it
 
@@ -66,6 +82,7 @@ class Catalog:
             found = list(_walk(self.models_dirs))
             self._known = {path: self._known[path] for _, path in found if path in self._known}
             models = [self._model(id, parts) for id, parts in _sets(found)]
+        models += _made(models, self._variants().values())
         return sorted(_hide_duplicates(models), key=lambda model: (model.id.casefold(), model.id))
 
     def forget(self) -> None:
@@ -100,7 +117,7 @@ class Catalog:
             return model
         models = self.scan()
         for model in models:
-            if model.kind == kind:
+            if model.kind == kind and model.variant is None:  # what somebody made is for who asks for it
                 return model
         raise ModelNotFound(f"There is no model for {kind}. {self._what_there_is(models)}")
 
@@ -221,6 +238,21 @@ def _sets(found: list[tuple[str, Path]]) -> Iterator[tuple[str, list[Path | None
         splits.setdefault((part["stem"], count, path.parent), {})[number] = path
     for (id, count, _), parts in splits.items():
         yield id, [parts.get(number) for number in range(1, count + 1)]
+
+
+def _made(files: list[ModelFile], variants: Iterable[Variant]) -> Iterator[ModelFile]:
+    """The variants as models; not those that are only the settings of a file's own name."""
+    by_id = {file.id: file for file in reversed(files)}
+    for variant in variants:
+        base, created = by_id.get(variant.base), int(variant.created_at)
+        if variant.name.casefold() == variant.base.casefold():
+            continue
+        if base is None:
+            broken = f"is made of {variant.base!r}, which is not there any more"
+            yield ModelFile(variant.name, Path(variant.name), 0, created, broken=broken, variant=variant)
+            continue
+        shares = base if shares_worker(variant) else None
+        yield replace(base, id=variant.name, created=created, variant=variant, shares=shares)
 
 
 def _hide_duplicates(models: list[ModelFile]) -> Iterator[ModelFile]:

@@ -8,13 +8,14 @@ whether llama.cpp knows the architecture and finds all its tensors shows only wh
 from dataclasses import dataclass
 from pathlib import Path
 
-from offgrid.engine.gguf_header import TENSOR_TYPES, BrokenModel, Header, LongValue, Value, read_header
+from offgrid.engine.gguf_header import TENSOR_TYPES, BrokenModel, Header, LongValue, Tensor, Value, read_header
 
-__all__ = ["BrokenModel", "GgufInfo", "LongValue", "read"]
+__all__ = ["BrokenModel", "GgufInfo", "LongValue", "Tensor", "read", "read_template", "read_tensors"]
 
 GENERATES_OR_EMBEDS = ("chat", "embedding", "reranker")  # the kinds that a worker loads by themselves
 MAX_LAYERS = 512  # LLAMA_MAX_LAYERS: beyond it, and at 0, llama.cpp aborts
 POOLING_RANK = 4
+MAX_TEMPLATE_BYTES = 1 << 20
 # Models with a tokenizer that neither chat nor embed: encoders of image models, speech, and text by diffusion.
 OTHER_ARCHITECTURES = frozenset({"t5encoder", "wavtokenizer-dec", "dream", "llada", "llada-moe", "rnd1"})
 
@@ -97,6 +98,16 @@ def read(path: Path) -> GgufInfo:
         metadata=metadata,
         **shape,
     )
+
+
+def read_template(path: Path) -> str:
+    """The chat template in the file, "" where there is none; as slow as `read`. Raises BrokenModel."""
+    return _text(read_header(path, MAX_TEMPLATE_BYTES).metadata, "tokenizer.chat_template")
+
+
+def read_tensors(path: Path) -> list[Tensor]:
+    """As slow as `read`. Raises BrokenModel."""
+    return read_header(path).tensors
 
 
 def _kind(header: Header, architecture: str) -> str:

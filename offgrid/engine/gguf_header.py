@@ -100,8 +100,11 @@ class Header:
     tensors: list[Tensor]
 
 
-def read_header(path: Path) -> Header:
-    """The header of the file at `path`; most of the time goes into walking over its vocabulary. Raises BrokenModel."""
+def read_header(path: Path, longest_text: int = KEPT_TEXT_BYTES) -> Header:
+    """The header of the file at `path`; most of the time goes into walking over its vocabulary.
+
+    Of a text of more than `longest_text` bytes only the length is kept. Raises BrokenModel.
+    """
     try:
         size = _size_of_regular_file(path)
         with open(path, "rb") as file:
@@ -109,7 +112,7 @@ def read_header(path: Path) -> Header:
             _check_magic(head)
             while True:
                 try:
-                    return _parse(_Cursor(head, size))
+                    return _parse(_Cursor(head, size, longest_text))
                 except _Beyond:
                     more = file.read(min(3 * len(head), MAX_HEADER_BYTES - len(head)))
                 if not more:
@@ -148,7 +151,8 @@ class _Beyond(Exception):
 class _Cursor:
     """Reads one value after the other; nothing is allocated for a length before the file is known to be as long."""
 
-    def __init__(self, head: bytes, file_size: int):
+    def __init__(self, head: bytes, file_size: int, longest_text: int):
+        self.longest_text = longest_text
         self.head = head  # the first bytes of the file
         self.file_size = file_size
         self.at = 0
@@ -196,7 +200,7 @@ class _Cursor:
     def text(self) -> str | LongValue:
         n = self.count("letters in a text", 1)
         raw = self._bytes(n)
-        return raw.decode(errors="replace") if n <= KEPT_TEXT_BYTES else LongValue(n)
+        return raw.decode(errors="replace") if n <= self.longest_text else LongValue(n)
 
     def texts(self, n: int) -> list[str | LongValue] | LongValue:
         """A vocabulary comes through here: no length of the whole is stored, so every item must be walked over."""

@@ -83,6 +83,7 @@ class Pool:
         With `request` None only the model is loaded. `keep_alive_s`: how long it is to stay afterwards, below 0 until
         its room is needed. Raises Unavailable; what goes wrong later reaches the sink.
         """
+        model = model.worker
         job = Job(request, sink, keep_alive_s, self._on_change)
         while True:
             with self._changed:

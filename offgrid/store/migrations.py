@@ -106,6 +106,13 @@ CREATE INDEX responses_by_owner ON responses (owner, is_hidden, number, n_bytes)
 CREATE INDEX responses_by_previous ON responses (previous);
 """
 
+_VARIANTS = """
+CREATE TABLE variants (
+    name TEXT PRIMARY KEY COLLATE NOCASE, base TEXT NOT NULL, settings TEXT NOT NULL, -- JSON
+    license TEXT NOT NULL, created_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
@@ -114,4 +121,5 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("tasks", _TASKS),
     ("audit", _AUDIT),
     ("responses", _RESPONSES),
+    ("variants", _VARIANTS),
 )

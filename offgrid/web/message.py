@@ -9,13 +9,13 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from offgrid.errors import ApiError, BadRequest, HeadTooLarge, HttpVersionNotSupported, NotSupported, TooLarge
+from offgrid.errors import ApiError, BadRequest, HeadTooLarge, HttpVersionNotSupported, NotSupported
 from offgrid.types import Principal, Tally
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -27,7 +27,6 @@ _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])
 _FIELD_LINE = re.compile(rb"(%b):([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*)(?::([0-9]{1,5}))?")
 _HEAD_END = re.compile(rb"\n\r?\n")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _JSON_NAMES = {list: "list", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
@@ -66,9 +65,18 @@ class Connection(Protocol):
     def open_stream(self, request: "Request", content_type: str, extra_headers: Mapping[str, str]): ...
 
 
+class Incoming(Protocol):
+    """A body that its handler reads; `body.Incoming` is the real one."""
+
+    is_complete: bool
+    n_bytes: int | None
+
+    def pieces(self, max_bytes: int | None = None) -> Iterator[bytes]: ...
+
+
 @dataclass
 class Request:
-    """One request, its body read.
+    """One request, its body read; but where its route streams the body, that is `incoming` and `body` is empty.
 
     `path` is percent-decoded and has no query; `raw_target` is as sent, without control characters, fit for a log.
     `query` has each name once. `id` is the client's x-request-id or a fresh one. `peer` is the client's IP address.
@@ -82,6 +90,7 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
+    incoming: Incoming | None = field(default=None, repr=False)
     id: str = field(default_factory=new_request_id)
     peer: str = ""
     http_version: str = "1.1"
@@ -108,6 +117,11 @@ class Request:
     def open_stream(self, content_type: str, extra_headers: Mapping[str, str] | None = None):
         """A `stream.StreamWriter` that answers this request with status 200; nothing is sent before its first write."""
         return self.connection.open_stream(self, content_type, {**self.answer_headers, **(extra_headers or {})})
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it was received to its end."""
+        return self.incoming is None or self.incoming.is_complete
 
     @property
     def keeps_alive(self) -> bool:
@@ -291,40 +305,6 @@ def split_host(value: str) -> tuple[str, str | None]:
     if not match:
         raise BadRequest(f"Host must be `name` or `name:port`, and it is {value[:80]!r}.")
     return match[1].lower(), match[2]
-
-
-class ByteSource(Protocol):
-    def read_line(self, max_bytes: int) -> bytes: ...
-
-    def read_exactly(self, n_bytes: int) -> bytes: ...
-
-
-def read_chunked(source: ByteSource, max_bytes: int) -> bytes:
-    """A chunked body (RFC 9112, 7.1), decoded; extensions and trailers are read and dropped.
-
-    Raises BadRequest for wrong framing, TooLarge as soon as more than `max_bytes` are announced.
-    """
-    body = bytearray()
-    while True:
-        match = _CHUNK_SIZE.fullmatch(source.read_line(1024))
-        if not match:
-            raise BadRequest("The chunked body has a chunk without a readable size.")
-        size = int(match[1], 16)
-        if size == 0:
-            break
-        if len(body) + size > max_bytes:
-            raise body_too_large(len(body) + size, max_bytes)
-        body += source.read_exactly(size)
-        if source.read_exactly(2) != b"\r\n":
-            raise BadRequest("The chunked body has a chunk that does not end where its size says.")
-    for _ in range(MAX_FIELDS + 1):
-        if not source.read_line(MAX_TARGET_BYTES):
-            return bytes(body)
-    raise HeadTooLarge(f"The chunked body has more than {MAX_FIELDS} trailer fields.")
-
-
-def body_too_large(n_bytes: int, max_bytes: int) -> TooLarge:
-    return TooLarge(f"The body has at least {n_bytes} bytes; {max_bytes} is the limit here (max_body_bytes).")
 
 
 def encode_head(status: int, *header_sets: Mapping[str, str]) -> bytes:

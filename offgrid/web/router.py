@@ -20,7 +20,7 @@ class Route:
 
     `path` may hold `{name}` (one segment) and `{name:path}` (one or more segments), each standing for whole segments.
     `family` names the error body's shape; `accepts` the request content types. `needs_accounts`: it is of no use on a
-    server without accounts, and refused there.
+    server without accounts, and refused there. `streams_body`: the handler reads it as it comes, however long it is.
     """
 
     method: str
@@ -30,6 +30,7 @@ class Route:
     family: str = "openai"
     accepts: tuple[str, ...] = ("application/json",)
     needs_accounts: bool = False
+    streams_body: bool = False
 
 
 class Router:

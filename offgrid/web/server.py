@@ -28,14 +28,14 @@ from offgrid.errors import (
     Unavailable,
 )
 from offgrid.web import listening, message, stream
+from offgrid.web.body import Incoming
 from offgrid.web.message import Request, Response
 
 _log = logging.getLogger("offgrid.web")
 
 # Connections beyond the bound that still get a thread, to be told 503 properly; those beyond them are closed unheard.
 _N_SURPLUS = 64
-_SURPLUS_TIMEOUT_S = 2.0
-_CUT_GRACE_S = 2.0
+_SURPLUS_TIMEOUT_S, _CUT_GRACE_S = 2.0, 2.0
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _TLS_HANDSHAKE = 0x16  # first byte of a client that speaks TLS to a plain port
 
@@ -48,6 +48,9 @@ class App(Protocol):
 
     def refuse(self, error: ApiError, peer: str, request: Request | None) -> Response:
         """The answer to what `handle` is not given, or has not answered; None: there is no more than a peer."""
+
+    def streams_body(self, request: Request) -> bool:
+        """Whether the body is read by what answers the request, without a limit of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +233,14 @@ class Connection:
             raise BadRequest("The chunked body has a line that ends without CR LF.")
         return line[:-2]
 
-    def read_exactly(self, n_bytes: int) -> bytes:
-        while len(self._inbox) < n_bytes:
+    def read_some(self, max_bytes: int) -> bytes:
+        if not self._inbox:
             self._receive_body()
-        return self._take(n_bytes)
+        return self._take(min(max_bytes, len(self._inbox)))
+
+    def send_continue(self) -> None:
+        if not self._inbox:  # else it did not wait
+            stream.send_all(self.sock, b"HTTP/1.1 100 Continue\r\n\r\n", self._limits.write_timeout_s)
 
     def _run(self) -> None:
         """Thread: serve until the connection ends, whatever the reason, and leave nothing open."""
@@ -290,16 +297,11 @@ class Connection:
         self._request = request
         if self._is_surplus:
             raise Unavailable(f"All {self._server.max_connections} connections of this server are in use.")
-        max_bytes = self._limits.max_body_bytes
-        if request.content_length > max_bytes:
-            raise message.body_too_large(request.content_length, max_bytes)
-        has_body = request.is_chunked or request.content_length > 0
-        if request.expects_continue and has_body and not self._inbox:
-            stream.send_all(self.sock, b"HTTP/1.1 100 Continue\r\n\r\n", self._limits.write_timeout_s)
-        if request.is_chunked:
-            request.body = message.read_chunked(self, max_bytes)
+        incoming = Incoming(self, request)
+        if not incoming.is_complete and self._server.app.streams_body(request):
+            request.incoming = incoming
         else:
-            request.body = self.read_exactly(request.content_length)
+            request.body = incoming.read(self._limits.max_body_bytes)
 
     def _read_head(self) -> bytes:
         """The bytes of a head, with its empty line. Raises HeadTooLarge, RequestTimeout."""
@@ -376,7 +378,8 @@ class Connection:
 
     def _will_live(self) -> bool:
         """Whether another request may follow on this connection."""
-        return self._request is not None and self._request.keeps_alive and not self._server.is_stopping
+        request = self._request
+        return request is not None and request.is_read and request.keeps_alive and not self._server.is_stopping
 
     def _linger(self) -> None:
         """Close so that the client can read the last answer: closing over unread bytes would reset the connection."""

@@ -58,7 +58,9 @@ class Preparer:
 
     def prompt(self, request: dict) -> str:
         """The text that a conversation becomes for this model. Raises Refused."""
-        return self.chats.chat(request).prompt
+        if not request["template"]:
+            return self.chats.chat(request).prompt
+        return Chats(self.model, self._template.like(request["template"]), self.control_tokens).chat(request).prompt
 
     def count(self, request: dict) -> int:
         """How many tokens `sequence` would make of the same prompt. Raises Refused."""

@@ -50,6 +50,10 @@ class ChatTemplate:
         self._names = {"bos_token": bos, "eos_token": eos}
         self._template = None
 
+    def like(self, source: str) -> "ChatTemplate":
+        """Another template for the same model."""
+        return ChatTemplate(source, bos=self._names["bos_token"], eos=self._names["eos_token"])
+
     def render(self, messages: list[dict], tools: list[dict] | None = None, **values) -> str:
         """The prompt for the assistant's next turn; `values` are further names for the template. Raises
         TemplateRefused."""
