@@ -244,6 +244,7 @@ def test_json_reads_an_object():
         (b'{"a": 1e999}', "1e999"),
         (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
         (b"[" * 200_000, "nested"),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "nested too deeply: at most 200"),
         (b"[1]", "a list"),
         (b'"x"', "a string"),
         (b"null", "a null"),
@@ -253,6 +254,11 @@ def test_a_body_that_is_no_json_object_is_told_why(body, says):
     with pytest.raises(BadRequest) as caught:
         parse_json_object(body)
     assert says in caught.value.message
+
+
+def test_json_may_be_long_and_nested_as_deep_as_the_limit():
+    body = b'{"a":' + b"[" * 198 + b"[],{}," * 300 + b"1" + b"]" * 198 + b"}"
+    assert parse_json_object(body)["a"]
 
 
 def test_a_json_response_is_compact_and_readable():

@@ -4,6 +4,7 @@ import json
 import random
 import re
 
+import dialect_templates
 import jsonschema
 import pytest
 import tiny_models
@@ -300,3 +301,31 @@ def test_a_required_call_may_begin_with_a_control_token(mistral):
     id = answered(bench, tool_use=ToolUse(TOOLS, is_required=True))
     assert bench.channel.calls(id) == [("get_time", '{"zone": "UTC"}')]
     assert id not in bench.channel.texts
+
+
+# --- requests that must not end the process ---
+
+CALLED_OUT = {"id": "\ud800x", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": ASK, "template_values": {"self": 1, "values": {}, "raise_exception": "x"}},
+        {"messages": [*ASK, {"role": "assistant", "content": "", "tool_calls": [CALLED_OUT]}]},
+    ],
+)
+def test_odd_values_reach_the_template_and_nothing_else(tmp_path, fields):
+    path = tiny_models.scripted_model(tmp_path / "short-ids.gguf", ["Hello"], template=dialect_templates.MISTRAL)
+    bench = WorkerBench(path)
+    id = bench.submit(**fields)
+    bench.run()
+    assert bench.channel.texts[id] == "Hello"
+
+
+def test_a_mistake_in_preparing_one_request_is_that_requests_error(scripted, monkeypatch, capsys):
+    bench = scripted(["Hello"])
+    monkeypatch.setattr(bench.service, "prepare", lambda message: message["no such member"])
+    bench.service.take({"op": "generate", "id": 9})
+    assert bench.channel.ends[9] == {"kind": "internal", "message": "The request could not be prepared."}
+    assert "no such member" in capsys.readouterr().err

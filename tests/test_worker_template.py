@@ -51,3 +51,8 @@ def test_a_template_that_never_ends_is_stopped(monkeypatch):
     loop = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
     with pytest.raises(TemplateRefused, match="did not finish"):
         ChatTemplate(loop).render(HELLO)
+
+
+def test_further_names_are_those_of_the_caller_whatever_they_are_called():
+    template = ChatTemplate("{{ self }}{{ tools }}{{ messages[0].content }}")
+    assert template.render(HELLO, None, {"self": 1, "values": 2}).endswith("Hello <b>")

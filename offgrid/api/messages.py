@@ -63,6 +63,7 @@ class Arguments(Shape):
 CALLED = Object(
     required("name", FUNCTION_NAME, "Which function.", "add"),
     Field("arguments", Arguments(), "What it was called with.", "{}"),
+    Ignored("parsed_arguments", "What a library made of the arguments."),
 )
 CALL = Object(
     Field("id", Text(), "What its result refers to."),

@@ -90,9 +90,9 @@ def _call(call: dict, traits: Traits) -> dict:
 def _id(call_id: str, traits: Traits) -> str:
     """The id, or always the same short one in its place."""
     is_short = len(call_id) == SHORT_ID_LENGTH and call_id.isascii() and call_id.isalnum()
-    return (
-        call_id if traits.takes_long_ids or is_short else hashlib.sha256(call_id.encode()).hexdigest()[:SHORT_ID_LENGTH]
-    )
+    if traits.takes_long_ids or is_short:
+        return call_id
+    return hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).hexdigest()[:SHORT_ID_LENGTH]
 
 
 def _read_arguments(text: str) -> object:

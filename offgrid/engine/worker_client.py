@@ -148,6 +148,7 @@ class WorkerClient:
 
         Returns what cancels it; None when the process has ended or will now. Raises Unavailable: the queue is full.
         """
+        asked = None if request is None else {"op": OPS[type(request)], **asdict(request)}
         with self._lock:
             if self.has_ended or self.is_leaving:
                 return None
@@ -167,8 +168,8 @@ class WorkerClient:
                 self._loads.append(id)
         if became_busy:
             self._on_change()
-        if request is not None:
-            self._tell({"op": OPS[type(request)], "id": id, **asdict(request)})
+        if asked is not None:
+            self._tell({**asked, "id": id})
         elif self.is_ready:
             self._answer_loads()
         return partial(self.cancel, id)

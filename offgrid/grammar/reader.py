@@ -73,13 +73,13 @@ def _read_count(part: Located, word: str, plain: Plain) -> None:
 
 def _read_bound(part: Located, word: str, plain: Plain) -> None:
     value = part.value
+    if isinstance(value, int) and abs(value) >= 10**30:
+        raise refuse(part.path, "bounds have at most 30 digits; leave it out")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         hint = "; true and false were draft 4: give the bound itself" if isinstance(value, bool) else ""
         raise refuse(part.path, f"it must be a number{hint}")
     if word == "multipleOf" and value <= 0:
         raise refuse(part.path, "it must be more than 0")
-    if isinstance(value, int) and abs(value) >= 10**30:
-        raise refuse(part.path, "bounds have at most 30 digits; leave it out")
     plain.words[word] = part
 
 

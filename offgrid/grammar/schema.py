@@ -10,6 +10,7 @@ recursion and shared definitions cost nothing more.
 
 import json
 from decimal import Decimal
+from fractions import Fraction
 from math import ceil, floor
 
 from offgrid.grammar import numbers
@@ -127,7 +128,7 @@ class _Compiler:
             return (
                 (low is None or exact > low or (exact == low and not low_open))
                 and (high is None or exact < high or (exact == high and not high_open))
-                and ("multipleOf" not in plain.words or exact % _decimal(plain.words["multipleOf"].value) == 0)
+                and ("multipleOf" not in plain.words or _is_multiple(exact, plain.words["multipleOf"].value))
             )
         if theme == "string" and not {"pattern", "format"} & plain.words.keys():
             low, high = counts(plain, "minLength", "maxLength")
@@ -211,6 +212,11 @@ def _tighter(plain: Plain, closed: str, open_: str, tightest) -> tuple[Decimal |
         return None, False
     bound = tightest(given.values())
     return bound, given.get(open_) == bound
+
+
+def _is_multiple(value: Decimal, step: float) -> bool:
+    """Exactly: a Decimal's own remainder fails where the quotient has more than its 28 digits."""
+    return Fraction(value) % Fraction(_decimal(step)) == 0
 
 
 def _decimal(value: float | int) -> Decimal:

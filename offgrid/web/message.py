@@ -21,6 +21,7 @@ from offgrid.types import Principal, Tally
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_FIELDS = 100
+MAX_NESTING = 200  # of JSON: what is done with it later calls itself for each level, twice or thrice
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])" % _TOKEN)
@@ -175,9 +176,21 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
         raise BadRequest("The body's JSON is nested too deeply.") from None
     except ValueError:  # int() refuses more than 4300 digits, whose conversion time grows with their square
         raise BadRequest("The body holds a number with too many digits.") from None
+    if body.count(b"{") + body.count(b"[") > MAX_NESTING and _is_deeper(value, MAX_NESTING):
+        raise BadRequest(f"The body's JSON is nested too deeply: at most {MAX_NESTING} lists and objects.")
     if not isinstance(value, dict):
         raise BadRequest(f"The body must be a JSON object, and it is a {_JSON_NAMES[type(value)]}.")
     return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        nested = [one for one in level if isinstance(one, dict | list)]
+        level = [child for one in nested for child in (one.values() if isinstance(one, dict) else one)]
+        if not level:
+            return False
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def _refuse_constant(name: str):

@@ -41,7 +41,7 @@ class Chats:
         values = _thinking_values(thinking) | request["template_values"]
         try:
             messages, tools = conversation(marked["messages"], marked_use, self.dialect, self.traits)
-            prompt = self.template.render(messages, tools, **values)
+            prompt = self.template.render(messages, tools, values)
         except TemplateRefused as refusal:
             raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
         return Chat(self, prompt, mark, use, thinking, request.get("grammar", ""))

@@ -2,7 +2,8 @@
 
 Three threads: `frames` reads the pipe, from the first moment on, so that requests for a model that still loads never
 fill it, and ends the process when it closes; the main thread loads, renders templates and tokenizes; the `model` thread
-computes. An exception in any ends the process, and the router answers whoever was waiting.
+computes. An exception in any ends the process, and the router answers whoever was waiting; one while a request is
+prepared ends that request only (`service.Service.take`).
 """
 
 import os

@@ -11,6 +11,7 @@ What is about text alone is answered at once, beside the loop.
 
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from offgrid.worker import library
@@ -80,6 +81,12 @@ class Service:
             self._take(message)
         except Refused as refusal:
             self.channel.refuse(message["id"], refusal.error)
+        except Exception:
+            if message["op"] in ("cancel", "threads"):
+                raise
+            # What is prepared belongs to the one request; the process, with everybody's text, outlives a mistake in it.
+            traceback.print_exc()
+            self.channel.refuse(message["id"], {"kind": "internal", "message": "The request could not be prepared."})
 
     def _take(self, message: dict) -> None:
         match message["op"]:

@@ -54,7 +54,7 @@ class ChatTemplate:
         """Another template for the same model."""
         return ChatTemplate(source, bos=self._names["bos_token"], eos=self._names["eos_token"])
 
-    def render(self, messages: list[dict], tools: list[dict] | None = None, **values) -> str:
+    def render(self, messages: list[dict], tools: list[dict] | None = None, values: dict | None = None) -> str:
         """The prompt for the assistant's next turn; `values` are further names for the template. Raises
         TemplateRefused."""
         signal.signal(signal.SIGALRM, _too_slow)
@@ -62,7 +62,7 @@ class ChatTemplate:
         try:
             if self._template is None:
                 self._template = _environment().from_string(self.source)
-            names = {**values, **self._names, "messages": messages, "add_generation_prompt": True}
+            names = {**(values or {}), **self._names, "messages": messages, "add_generation_prompt": True}
             return self._template.render(names if tools is None else {**names, "tools": tools})
         except TemplateRefused:
             raise
