@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 from worker_bench import WorkerBench
 
-from offgrid.types import Sampling, Thinking, ToolUse
+from offgrid.types import RenderRequest, Sampling, Thinking, ToolUse
 
 WEATHER = {
     "type": "object",
@@ -228,14 +228,8 @@ def test_a_prompt_that_leaves_the_thinking_open_begins_in_it(scripted):
 def test_thinking_switched_off_is_the_templates_own_way(scripted):
     bench = scripted(THOUGHT)
     thinking = Thinking(is_enabled=False)
-    assert bench.service.preparer.prompt(
-        {
-            "messages": ASK,
-            "tool_use": None,
-            "thinking": {"is_enabled": False, "effort": None, "budget": None, "is_separate": True},
-            "template_values": {},
-        }
-    ).endswith("<think>\n\n</think>\n\n")
+    asked = asdict(RenderRequest(ASK, thinking=thinking))
+    assert bench.service.preparer.prompt(asked).endswith("<think>\n\n</think>\n\n")
     id = answered(bench, thinking=thinking)
     assert bench.channel.thought(id) == ""
 
