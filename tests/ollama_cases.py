@@ -113,6 +113,7 @@ CASES = {
     "create_quantized": ("POST", "/api/create", {"model": "x", "from": "tiny", "quantize": "q4_K_M"}),
     "create_without_blob": ("POST", "/api/create", {"model": "x", "files": {"a.gguf": "sha256:" + "0" * 64}}),
     "blob_wrong_digest": ("POST", "/api/blobs/sha256:12", None),
+    "wrong_method": ("DELETE", "/api/tags", None),
     "push": ("POST", "/api/push", {"model": "tiny"}),
 }
 

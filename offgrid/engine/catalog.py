@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".gguf"
 LOCAL = "local/"  # this binding's prefix, with which clients may name any model of ours
+LATEST = ":latest"  # Ollama's tag of a model without one
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})", re.DOTALL)
 QUANTISATION = r"[-._](UD-)?(I?Q\d\w*|TQ\d\w*|B?F16|F32|MXFP4\w*|NVFP4)"
 # A time stamp can stand still while a file changes twice: what was read so soon after a change is not remembered.
@@ -93,7 +94,7 @@ class Catalog:
     def resolve(self, name: str) -> ModelFile:
         """The model that a client means by `name`: the first of these rules that finds one.
 
-        Its id; its id in any case; either after `local/` or before `.gguf`; an alias; its id without the
+        Its id; its id in any case; either after `local/`, before `.gguf` or before `:latest`; an alias; its id without the
         quantisation, when one model alone fits. Raises ModelNotFound: unknown, ambiguous, or (`model_broken`) unusable.
         """
         models = self.scan()
@@ -270,7 +271,7 @@ def _spellings(name: str) -> list[str]:
     """The ids that a client may mean literally, likeliest first."""
     bare = name.removeprefix(LOCAL)
     without_suffix = bare[: -len(SUFFIX)] if bare.lower().endswith(SUFFIX) else bare
-    return list(dict.fromkeys([name, bare, without_suffix]))
+    return list(dict.fromkeys([name, bare, without_suffix, bare.removesuffix(LATEST)]))
 
 
 def _by_id(models: list[ModelFile], name: str) -> list[ModelFile]:

@@ -37,12 +37,12 @@ class ModelFolder:
         """A new file of this folder while it is written. Raises Conflict when it is on its way already, StorageFull."""
         part = self.path / f".{name}{PART}"
         with written_to(self.path), open(part, "ab") as file:
-            self._sweep()
-            require_room(self.path, n_bytes)
-            if not _lock(file):
+            if not _lock(file) or not part.exists():  # somebody else's sweep may have been quicker
                 raise Conflict(f"{name} is being copied already.")
-            file.truncate(0)
             try:
+                self._sweep()
+                require_room(self.path, n_bytes)
+                file.truncate(0)
                 yield Arrival(part, self.path / name, file)
             finally:
                 part.unlink(missing_ok=True)

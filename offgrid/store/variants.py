@@ -35,7 +35,7 @@ class Variants:
     def put(self, name: str, base: str, settings: dict, license: str) -> Variant:
         """Keep a variant, in the place of one of that name. Raises StorageFull."""
         variant = Variant(name, base, settings, license, time.time())
-        row = (name, base, json.dumps(settings, ensure_ascii=False), license, variant.created_at)
+        row = (name, base, json.dumps(settings), license, variant.created_at)
         with self._lock:
             with self._db.write() as sql:
                 sql.execute("DELETE FROM variants WHERE name = ?", (name,))

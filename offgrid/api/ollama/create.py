@@ -45,10 +45,7 @@ class License(Shape):
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise wrong(path, self.wanted, value)
-        text = "\n".join(texts)
-        if len(text) > MAX_LICENSE_CHARS:
-            raise wrong(path, f"{self.wanted}, of {MAX_LICENSE_CHARS} characters at most", text)
-        return text
+        return Text(max_chars=MAX_LICENSE_CHARS, is_unicode=True).read("\n".join(texts), path)
 
     def schema(self) -> dict:
         return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}

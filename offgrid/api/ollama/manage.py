@@ -4,9 +4,9 @@ from contextlib import suppress
 
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field
-from offgrid.api.ollama.names import LATEST, MODEL, find, new_name, read_name
+from offgrid.api.ollama.names import MODEL, find, new_name, read_name
 from offgrid.api.shapes import Text
-from offgrid.engine.catalog import ModelFile
+from offgrid.engine.catalog import LATEST, ModelFile
 from offgrid.errors import BadRequest, Conflict, ModelNotFound, Unavailable
 from offgrid.web.message import Request, Response
 

@@ -8,15 +8,13 @@ import re
 
 from offgrid.api.fields import Asked, Field
 from offgrid.api.shapes import Text
-from offgrid.engine.catalog import ModelFile
+from offgrid.engine.catalog import LATEST, LOCAL, ModelFile
 from offgrid.errors import BadRequest, ModelNotFound
 from offgrid.sections import ModelSettings
 from offgrid.web.message import Request
 
-LATEST = ":latest"
 PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 NAME = re.compile(rf"(?:{PART}/){{0,3}}{PART}(?::{PART})?")
-LOCAL = "local/"
 
 MODEL = (
     Field("model", Text(), "The name of a model, with or without :latest. It must be given."),

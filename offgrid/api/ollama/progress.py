@@ -36,7 +36,8 @@ def answer_with(request: Request, app, work: Callable[[Tell], None], *, stream: 
             nonlocal told_at, told
             request.wait_for(never, 0)
             now = time.monotonic()
-            if status == told and now < told_at + EVERY_S and figures.get("completed") != figures.get("total"):
+            is_late = now >= told_at + EVERY_S or figures.get("completed") == figures.get("total")
+            if status == told and not (figures and is_late):
                 return
             told_at, told = now, status
             writer.write(line({"status": status, **figures}))
