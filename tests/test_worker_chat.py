@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import asdict
 
 import dialect_templates
 import jsonschema

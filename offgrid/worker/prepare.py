@@ -18,6 +18,8 @@ from offgrid.worker.sequence import Sequence
 from offgrid.worker.template import ChatTemplate
 from offgrid.worker.text import TextAssembler
 
+MAX_OTHERS = 8  # templates that requests bring along
+
 
 class Preparer:
     def __init__(self, model: Model, template: ChatTemplate, n_limit: int, bos: str = "", *, can_draft: bool = False):
@@ -27,6 +29,7 @@ class Preparer:
         self._bos = bos
         self._can_draft = can_draft
         self._template = template
+        self._others: dict[str, Chats] = {}  # template source → chats by it
 
     def sequence(self, request: dict) -> Sequence:
         """A Sequence ready to be scheduled. Raises Refused."""
@@ -58,9 +61,8 @@ class Preparer:
 
     def prompt(self, request: dict) -> str:
         """The text that a conversation becomes for this model. Raises Refused."""
-        if not request["template"]:
-            return self.chats.chat(request).prompt
-        return Chats(self.model, self._template.like(request["template"]), self.control_tokens).chat(request).prompt
+        chats = self._chats_of(request["template"]) if request["template"] else self.chats
+        return chats.chat(request).prompt
 
     def count(self, request: dict) -> int:
         """How many tokens `sequence` would make of the same prompt. Raises Refused."""
@@ -85,6 +87,14 @@ class Preparer:
     @cached_property
     def chats(self) -> Chats:
         return Chats(self.model, self._template, self.control_tokens)
+
+    def _chats_of(self, source: str) -> Chats:
+        """The same with another template; some are kept, as what a template can do is found out by trying it."""
+        if source not in self._others:
+            if len(self._others) >= MAX_OTHERS:
+                self._others.pop(next(iter(self._others)))
+            self._others[source] = Chats(self.model, self._template.like(source), self.control_tokens)
+        return self._others[source]
 
 
 def _param(request: dict) -> str:
