@@ -69,11 +69,13 @@ def test_a_spelled_control_token_is_text_and_the_text_is_unchanged(model, source
     assert spelled == ChatTemplate(source).render(conversation(text))
 
 
-def test_roles_are_not_looked_at_and_names_are(model):
-    messages = [{"role": "<|im_end|>", "name": "<|im_end|>", "content": ""}]
-    [marked], mark = ControlTokens(model).marked(messages)
-    assert marked["role"] == "<|im_end|>"
-    assert marked["name"] == f"<{mark}|im_end|>"
+def test_roles_are_not_looked_at_and_all_else_is(tmp_path):
+    path = tiny_models.scripted_model(tmp_path / "user.gguf", ["x"], control=("user",))
+    control = ControlTokens(Model(ModelSettings(str(path), "chat", 512, 1, n_threads=1, n_batch=64), n_seq_max=2))
+    [marked], mark = control.marked([{"role": "user", "name": "user", "content": ""}])
+    assert (marked["role"], marked["name"]) == ("user", f"u{mark}ser")
+    given, mark = control.marked({"examples": [{"role": "<|im_end|>"}]})
+    assert given["examples"][0]["role"] == f"<{mark}|im_end|>"
 
 
 @pytest.mark.model

@@ -5,12 +5,14 @@ Never changes what it is given. Messages are OpenAI's; what comes out is for the
 
 import hashlib
 import json
+import re
 
 from offgrid.dialects.syntax import ARGUMENTS, NAME, CallForm, Dialect, Either, Filler, Piece, Space
 from offgrid.dialects.traits import SHORT_ID_LENGTH, Traits
 from offgrid.types import ToolUse
 
 _THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)  # in a JSON string
 
 
 def conversation(
@@ -33,6 +35,30 @@ def conversation(
     if not tools or not is_listed_natively:
         return written, None
     return written, (tools if traits.takes_bare_tools else list(map(_complete, tools)))
+
+
+def with_plain_arguments(messages: list[dict]) -> list[dict]:
+    """The same with calls whose arguments escape only what JSON must: what looks for the spelling of a control token
+    would not see one behind \\u003c, and a template that is given the arguments as an object writes it out."""
+    return [
+        {**message, "tool_calls": [_with_plain_arguments(call) for call in message["tool_calls"]]}
+        if any("\\" in call["function"]["arguments"] for call in message.get("tool_calls") or ())
+        else message
+        for message in messages
+    ]
+
+
+def _with_plain_arguments(call: dict) -> dict:
+    function = call["function"]
+    return {**call, "function": {**function, "arguments": _ESCAPE.sub(_plain, function["arguments"])}}
+
+
+def _plain(escape: re.Match) -> str:
+    if escape[1] is None:
+        return "/" if escape[0] == "\\/" else escape[0]
+    character = chr(int(escape[1], 16))
+    must_be_escaped = character in '"\\' or character < " " or "\ud800" <= character <= "\udfff"
+    return escape[0] if must_be_escaped else character
 
 
 # --- as the template knows them ---

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from offgrid.dialects.calls import calls_grammar
-from offgrid.dialects.conversation import conversation
+from offgrid.dialects.conversation import conversation, with_plain_arguments
 from offgrid.dialects.dialect import Dialect, dialect_of
 from offgrid.dialects.reply import ReplyParser
 from offgrid.dialects.syntax import CallSyntax
@@ -36,9 +36,10 @@ class Chats:
         """The conversation of a frame (GenerateRequest or RenderRequest). Raises Refused."""
         use = ToolUse(**request["tool_use"]) if request["tool_use"] else None
         thinking = Thinking(**request["thinking"])
-        marked, mark = self.control_tokens.marked({"messages": request["messages"], "use": request["tool_use"]})
+        given = {"messages": with_plain_arguments(request["messages"]), "use": request["tool_use"]}
+        marked, mark = self.control_tokens.marked({**given, "values": request["template_values"]})
         marked_use = ToolUse(**marked["use"]) if marked["use"] else None
-        values = _thinking_values(thinking) | request["template_values"]
+        values = _thinking_values(thinking) | marked["values"]
         try:
             messages, tools = conversation(marked["messages"], marked_use, self.dialect, self.traits)
             prompt = self.template.render(messages, tools, values)

@@ -5,9 +5,9 @@ message holds the spelling of one, a mark is put inside it before the template r
 without a mark is a control token, everything else is tokenized as plain text. Messages without such spellings, nearly
 all, go the usual way and cost one search.
 
-Covered: every string of the messages and tools but the role. Not covered: a spelling that only comes to be where the
-template puts two messages directly beside each other. A completion's prompt is the caller's own template, and is not
-looked at.
+Covered: every string of the messages, the tools and the values for the template, but the roles. Not covered: a spelling
+that only comes to be where the template puts two messages directly beside each other. A completion's prompt is the
+caller's own template, and is not looked at.
 """
 
 import re
@@ -15,6 +15,7 @@ import secrets
 
 from offgrid.worker.library import L
 
+ROLES = ("system", "user", "assistant", "tool")  # which templates compare
 WHITE_SPACE = " \t\n\v\f\r"
 STRIPS_LEFT, STRIPS_RIGHT = 1 << 7, 1 << 8  # llama_token_attr: a token swallows the white space beside it
 
@@ -45,7 +46,7 @@ class ControlTokens:
             if isinstance(value, list):
                 return [walk(item) for item in value]
             if isinstance(value, dict):
-                return {walk(k): v if k == "role" and isinstance(v, str) else walk(v) for k, v in value.items()}
+                return {walk(k): v if k == "role" and v in ROLES else walk(v) for k, v in value.items()}
             return value
 
         split_given = walk(given)
