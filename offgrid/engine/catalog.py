@@ -95,7 +95,8 @@ class Catalog:
         """The model that a client means by `name`: the first of these rules that finds one.
 
         Its id; its id in any case; either after `local/`, before `.gguf` or before `:latest`; an alias; its id without
-        the quantisation, when one model alone fits. Raises ModelNotFound: unknown, ambiguous, or (`model_broken`) unusable.
+        the quantisation, when one model alone fits. Raises ModelNotFound: unknown, ambiguous, or (`model_broken`)
+        unusable.
         """
         models = self.scan()
         found = _by_id(models, name) or self._by_alias(models, name) or _by_quantisation(models, name)
