@@ -12,8 +12,9 @@ from offgrid.errors import BadRequest
 from offgrid.types import Event
 from offgrid.web.message import Request, Response
 
+EXAMPLE = "SmolLM2-135M-Instruct"
 ONE_MODEL = (
-    Field("model", Text(), "The id of a model, as GET /v1/models lists them. It must be given."),
+    Field("model", Text(), "The id of a model, as GET /v1/models lists them. It must be given.", example=EXAMPLE),
     Field("model_id", Text(), "The same, as some clients call it."),
 )
 WAIT = Field("wait", Flag(), "Answer when it is ready; false: at once.", True)
