@@ -80,11 +80,12 @@ def test_an_answer_has_the_form_that_is_asked_for(client, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_functions_are_tools_and_calls_come_with_objects(client, stream):
+def test_functions_are_tools_and_calls_come_with_objects(client, server, stream):
     question = [{"role": "user", "content": "What is 2 + 3?"}]
     # tool_choice, which Ollama does not have, because so small a model calls when it must only
     body = {"model": CHAT, "messages": question, "tools": [_tool(add)], "stream": stream, "options": {"temperature": 0}}
-    with httpx.stream("POST", f"{client._client.base_url}api/chat", json={**body, "tool_choice": "required"}) as answer:
+    asked = {**body, "tool_choice": "required"}
+    with httpx.stream("POST", f"{server.url}/api/chat", json=asked, timeout=60) as answer:
         lines = [ollama.ChatResponse(**json.loads(line)) for line in answer.iter_lines()]
     [call] = [call for line in lines for call in line.message.tool_calls or ()]
     assert call.function.name == "add" and call.function.arguments.keys() == {"a", "b"}
