@@ -17,7 +17,7 @@ ERRORS = {
     "openai": {"error": OPENAI_ERROR},
     "lollms": {"error": OPENAI_ERROR, "detail?": str},
     "anthropic": {"type?": "error", "error": {"type": str, "message": str}, "request_id?": str},
-    "ollama": {"error": str},
+    "ollama": {"error": (str, OPENAI_ERROR)},
 }
 
 PAGE = {"count": int, "total": int}
