@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from offgrid.errors import ApiError
+from offgrid.errors import ApiError, ContextLengthExceeded
 
 
 def error_body(error: ApiError, family: str = "openai", request_id: str = "") -> dict:
@@ -26,8 +26,11 @@ def ollama(error: ApiError) -> dict:
 
 def anthropic(error: ApiError) -> dict:
     """A class of errors has a word; its statuses are HTTP's, where Anthropic has 529 for a server that is busy."""
+    message = error.message
+    if isinstance(error, ContextLengthExceeded):  # by these words agents know that they must shorten the conversation
+        message = f"prompt is too long: {error.n_prompt_tokens} tokens > {error.n_ctx - 1} maximum. {message}"
     kind = ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 ANTHROPIC_TYPES = {
