@@ -187,6 +187,13 @@ def test_beside_tools_a_form_of_the_answer_holds_whatever_is_no_call(scripted):
     assert [name for name, _ in bench.channel.calls(id)] == ["get_time"]
 
 
+def test_in_another_form_the_spelling_of_a_call_is_text(scripted):
+    pieces = ["so ", "<tool_call>", '{"name": "rm", "arguments": {}}', " it"]
+    bench = scripted(pieces)
+    id = answered(bench, tool_use=ToolUse(TOOLS), grammar="root ::= [^0]*")
+    assert (bench.channel.texts[id], bench.channel.calls(id)) == ("".join(pieces), [])
+
+
 def test_stop_strings_end_content_and_never_a_call(scripted):
     pieces = ["Su", "re.", "<tool_call>", '{"name": "get_weather", "arguments": {"city": "re."}}', "</tool_call>"]
     bench = scripted(pieces)
@@ -262,6 +269,24 @@ def test_a_required_call_comes_after_the_thinking(scripted):
     jsonschema.validate(json.loads(arguments), CLOCK)
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_model_that_ends_in_its_thinking_still_owes_an_answer_of_the_form(scripted, is_open):
+    opened = tiny_models.THINKING.replace("assistant\n' }}", "assistant\n<think>\n' }}")
+    bench = scripted(THOUGHT[1:3], template=opened) if is_open else scripted(THOUGHT[:3])
+    id = answered(bench, grammar='root ::= "yes"')
+    assert (bench.channel.thought(id), bench.channel.texts[id]) == ("Hmm, so it is.", "yes")
+    id = answered(bench)
+    assert bench.channel.ends[id].usage.thinking_tokens == 3 - is_open
+    assert id not in bench.channel.texts
+
+
+def test_a_grammar_may_spell_the_thinking_itself(scripted):
+    bench = scripted(["<thi", "nk>", "so it", " is", "</thi", "nk>yes", "!"])  # in which no token is told for a mark
+    for budget in (None, 1):
+        id = answered(bench, grammar='root ::= "<think>" [a-z ]* "</think>" "yes!"', thinking=Thinking(budget=budget))
+        assert (bench.channel.thought(id), bench.channel.texts[id]) == ("so it is", "yes!")
+
+
 def test_stop_strings_and_tool_calls_in_thinking_are_thinking(scripted):
     bench = scripted(["<think>", "a <tool_call> ", "b", "</think>", "Hello"])
     id = answered(bench, tool_use=ToolUse(TOOLS), stop=("b",))
@@ -290,6 +315,15 @@ def test_a_control_token_that_begins_calls_is_seen_and_not_shown(mistral):
     assert bench.channel.calls(id) == [("get_time", '{"zone": "UTC"}')]
     assert bench.channel.texts[id] == "Sure."
     assert answered(bench) and bench.channel.texts[bench.n_submitted] == "Sure." + CALLS[-1]  # without tools
+
+
+def test_markup_of_calls_is_not_shown_where_there_are_no_tools_but_thinking(tmp_path):
+    template = tiny_models.THINKING.replace("<tool_call>", "[TOOL_CALLS]")
+    pieces = ["<think>", "so", "</think>", *CALLS]
+    path = tiny_models.scripted_model(tmp_path / "m.gguf", pieces, template=template, control=("[TOOL_CALLS]",))
+    bench = WorkerBench(path)
+    id = answered(bench)
+    assert (bench.channel.thought(id), bench.channel.texts[id]) == ("so", "Sure." + CALLS[-1])
 
 
 def test_a_required_call_may_begin_with_a_control_token(mistral):

@@ -58,8 +58,9 @@ class Chats:
         return {text: token for text, token in found.items() if not self.model.is_eog(token)}
 
     @cached_property
-    def spelled(self) -> dict[int, bytes]:
-        return {token: text.encode() for text, token in self.names.items()}
+    def cut(self) -> list[int]:
+        """The tokens that end a thought and lead to the answer."""
+        return self.tokens(self.dialect.cut_thinking)
 
     def tokens(self, text: str) -> list[int]:
         return self.model.tokenize(text, add_special=False, parse_special=True)
@@ -80,12 +81,15 @@ class Chat:
 
     @cached_property
     def dialect(self) -> Dialect:
-        """The model's; where calls stand beside another form of answer, with those calls only that are told from it by
-        their first characters."""
+        """The model's, with those calls only that this answer may hold."""
         dialect = self.chats.dialect
-        if self.use is None or not self.grammar:
+        if self.use is None:
+            return replace(dialect, calls=CallSyntax(()))
+        if not self.grammar:
             return dialect
-        forms = tuple(form for form in dialect.calls.forms if form.trigger)
+        # Beside another form only those that are told from it by their first characters, and these only at the start:
+        # behind it a trigger is a part of the other form, such as a string of JSON.
+        forms = tuple(replace(form, trigger=None) for form in dialect.calls.forms if form.trigger)
         return replace(dialect, calls=CallSyntax(forms))
 
     @property
@@ -138,10 +142,11 @@ class Chat:
             separates_thinking=self.thinking.is_separate,
             on_call=(lambda text: True) if self.is_whole else sampler.hold,
         )
+        markers = self.dialect.markers
+        spelled = {token: text.encode() for text, token in self.chats.names.items() if text in markers}
         budget = 0 if self.thinking.is_enabled is False else self.thinking.budget
-        cut = self.chats.tokens(self.dialect.cut_thinking) if budget is not None else []
-        hold = sampler.hold if self.is_whole else None
-        return Reply(parser, stop, self.chats.spelled, budget=budget, cut=cut, hold=hold)
+        holder = sampler if self.is_whole else None
+        return Reply(parser, stop, spelled, budget=budget, cut=self.chats.cut, holder=holder)
 
 
 def _thinking_values(thinking: Thinking) -> dict:

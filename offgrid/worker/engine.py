@@ -133,23 +133,27 @@ class Engine:
             is_end = self.model.is_eog(token)
             if not is_end:
                 self._show(sequence, token, row)
+            if is_end or sequence.text.is_stopped:
+                self._finish(sequence, "stop")
+            elif len(sequence.tokens) >= sequence.n_limit or sequence.is_out_of_time:
+                self._finish(sequence, "length")
         except Refused as refusal:
             self.channel.error(sequence.id, refusal.error)
             self._remove(sequence)
-            return
-        if is_end or sequence.text.is_stopped:
-            self._finish(sequence, "stop")
-        elif len(sequence.tokens) >= sequence.n_limit or sequence.is_out_of_time:
-            self._finish(sequence, "length")
 
     def _choose(self, sequence: Sequence, row: int) -> int:
         """The token that follows. Raises Refused."""
         reply = sequence.text
-        if isinstance(reply, Reply) and reply.forced:
-            token = reply.forced.popleft()
-            sequence.sampler.tell(token)
-            return token
-        return self.model.sample(sequence.sampler, row)
+        if not isinstance(reply, Reply):
+            return self.model.sample(sequence.sampler, row)
+        if not reply.forced:
+            token = self.model.sample(sequence.sampler, row)
+            if not reply.owes_answer or not self.model.is_eog(token):
+                return token
+            reply.end_thinking()
+        token = reply.forced.popleft()
+        sequence.sampler.tell(token)
+        return token
 
     def _show(self, sequence: Sequence, token: int, row: int) -> None:
         """Give out what is complete with this token. Raises Refused."""
@@ -185,6 +189,7 @@ class Engine:
             self.channel.delta(sequence.id, text)
 
     def _finish(self, sequence: Sequence, reason: str) -> None:
+        """Give out what was held back, and the end. Raises Refused, before the end is given out."""
         rest = sequence.text.flush()
         if isinstance(sequence.text, Reply):
             self._show_parts(sequence, rest)

@@ -6,13 +6,22 @@ content only), the budget for thinking, and when the answer begins to be held to
 
 import codecs
 from collections import deque
-from collections.abc import Callable
+from typing import Protocol
 
 from offgrid.dialects.reply import Part, ReplyParser
 from offgrid.worker.refused import Refused
 from offgrid.worker.text import StopFilter
 
 LONGEST_TAIL = 400  # characters of raw text that are kept; a parser holds back less
+
+
+class Holder(Protocol):
+    """What holds a text to a form: a `sampling.Sampler`."""
+
+    is_held: bool
+
+    def hold(self, text: str) -> bool:
+        """Begin to, with what follows `text`; False: the form does not allow that text."""
 
 
 class Reply:
@@ -24,11 +33,11 @@ class Reply:
         *,
         budget: int | None,
         cut: list[int],
-        hold: Callable[[str], bool] | None,
+        holder: Holder | None,
     ):
         """`spelled`: control tokens that are markup here. `budget`: tokens of thinking, after which the tokens `cut`,
-        the end of thinking, follow. `hold`: what is told the begin of the answer's text when thinking has ended, and
-        says whether the answer's form allows it."""
+        the end of thinking, follow. `holder`: what holds the answer to its form once thinking has ended; with it an
+        answer follows in any case. Where it holds already, the form rules what is thought as well."""
         self.spelled = spelled
         self.n_thinking = 0  # tokens
         self.n_calls = 0  # that were given out
@@ -38,7 +47,7 @@ class Reply:
         self._stops = StopFilter(stop)
         self._budget = budget
         self._cut = cut
-        self._hold = hold
+        self._holder = holder
         self._tail = ""  # the end of the raw text
         self._n_held = 0  # characters of it that the parser has not said anything about
         self._limit_thinking()
@@ -51,6 +60,19 @@ class Reply:
     def stopped_by(self) -> str:
         return self._stops.stopped_by
 
+    @property
+    def owes_answer(self) -> bool:
+        """The text must not end here: it is in the midst of thinking, and an answer of a form was asked for."""
+        return self._holder is not None and self._is_free and bool(self._cut)
+
+    @property
+    def _is_free(self) -> bool:
+        """It is thinking, and no form says what."""
+        return self._parser.is_thinking and not (self._holder and self._holder.is_held)
+
+    def end_thinking(self) -> None:
+        self.forced.extend(self._cut)
+
     def push(self, piece: bytes) -> list[Part]:
         """What a token's bytes add to the answer. Raises Refused: its form does not allow how it begins."""
         text = self._decode(piece)
@@ -59,7 +81,7 @@ class Reply:
         if was_thinking or self._parser.is_thinking:
             self.n_thinking += 1
             self._limit_thinking()
-        if self._hold is not None:
+        if self._holder is not None and not self._holder.is_held:
             self._tail = (self._tail + text)[-LONGEST_TAIL:]
             self._n_held += len(text) - sum(part.n_chars for part in parts)
             if was_thinking and not self._parser.is_thinking:
@@ -76,15 +98,14 @@ class Reply:
 
     def _limit_thinking(self) -> None:
         is_over = self._budget is not None and self.n_thinking >= self._budget
-        if is_over and self._parser.is_thinking and not self.forced:
-            self.forced.extend(self._cut)
+        if is_over and self._is_free and not self.forced:
+            self.end_thinking()
 
     def _begin_answer(self, parts: list[Part]) -> None:
         """Hold the answer to its form, from the text on that the token brought beside the end of thinking."""
         begun = "".join(part.text for part in parts if part.kind == "content")
         held = self._tail[len(self._tail) - self._n_held :]
-        hold, self._hold = self._hold, None
-        if not hold((begun + held).strip()):
+        if not self._holder.hold((begun + held).strip()):
             message = "The model ended its thinking and began its answer in one token, which the answer's form forbids."
             raise Refused(kind="internal", message=message)
 

@@ -46,7 +46,7 @@ class Sampler:
         biases = chain.token_biases(sampling, model)
         self._grammar = Grammar(form.grammar, model, spoken=form.spoken, param=form.param) if form else None
         self._param = form.param if form else None
-        self._is_held = form is not None and not form.is_late
+        self.is_held = form is not None and not form.is_late  # what comes next must follow the grammar
         self._opening = form.opening if form else None
         self._chain = None
         if stages := chain.stages(sampling, model, prompt, n_max, biases):
@@ -66,7 +66,7 @@ class Sampler:
         if not -np.inf < logits[likeliest] < np.inf:
             message = "The model computes numbers that are not numbers (NaN): its file is damaged. Copy it again."
             raise Refused(kind="internal", message=message)
-        if self._is_held:
+        if self.is_held:
             return self._sample_allowed(logits)
         if self._chain is not None:
             return L.llama_sampler_sample(self._chain, ctx, row)  # this also tells the chain which token it was
@@ -74,8 +74,8 @@ class Sampler:
 
     def hold(self, text: str) -> bool:
         """Hold what follows to the grammar, after `text`, which was free; False: it does not allow that text."""
-        self._is_held = self._grammar.catch_up(text)
-        return self._is_held
+        self.is_held = self._grammar.catch_up(text)
+        return self.is_held
 
     def tell(self, token: int) -> None:
         """The text goes on with a token that was not chosen here; only while nothing is held."""
@@ -86,7 +86,7 @@ class Sampler:
         token = self._choose(logits)
         opening, self._opening = self._opening, None
         if token == opening:
-            self._is_held = False
+            self.is_held = False
             self.tell(token)
             return token
         if not self._grammar.allows(token):
