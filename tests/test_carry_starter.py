@@ -155,7 +155,7 @@ def test_what_a_killed_run_left_behind_is_no_model_and_is_gone_after_the_next_ru
 
 def test_ctrl_c_leaves_nothing_behind(models, holder):
     holder.send_signal(signal.SIGINT)
-    holder.wait(5)
+    holder.wait(30)
     assert visible(models) == []
 
 
