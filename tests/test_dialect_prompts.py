@@ -285,3 +285,10 @@ def test_tools_are_made_complete_where_the_template_asks_for_more():
     assert tools[1]["function"]["parameters"] == {"type": "object", "properties": {}, "required": []}
     assert "\n{}now" in renderer(source)(messages, tools)
     assert "\né{}get_weather" in prompt(source, HISTORY, ToolUse(TOOLS))
+
+
+def test_a_template_that_takes_for_ever_is_not_tried_for_ever(monkeypatch):
+    monkeypatch.setattr("offgrid.dialects.traits.MOST_S", -1.0)
+    tried = []
+    assert traits_of(lambda messages, tools: tried.append(messages) or "") == Traits()
+    assert tried == []

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from dialect_samples import SAMPLES, Sample, parsed
@@ -143,3 +144,14 @@ def test_content_is_held_back_only_where_it_may_become_markup():
     assert parser.push("a < b") == [("content", "a < b", 5)]
     assert parser.push(" <") == []
     assert parser.push("b") == [("content", " <b", 3)]
+
+
+@pytest.mark.parametrize("dialect", [HERMES, GENERIC], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("begun", ["", "a", "{", "<think>x"])
+def test_white_space_without_end_is_given_out_while_it_comes(dialect, begun):
+    dialect = replace(dialect, thinking=("<think>", "</think>"))
+    text = begun + "\n" * 1000 + '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    parser = ReplyParser(dialect, has_tools=True, is_thinking=False, on_call=lambda _: True)
+    one_by_one = [part for letter in text[: len(begun) + 1000] for part in parser.push(letter)]
+    assert sum(part.n_chars for part in one_by_one) >= 700
+    assert parsed(dialect, list(text)) == parsed(dialect, [text])

@@ -70,9 +70,8 @@ MUST = {"tool_choice": "required", "parallel_tool_calls": False}
 
 
 def as_history(calls: list) -> dict:
-    """The message that a program keeps of calls, without what the package has read into them."""
-    plain = [call.model_dump(exclude={"function": {"parsed_arguments"}}) for call in calls]
-    return {"role": "assistant", "content": None, "tool_calls": plain}
+    """The message that a program keeps of calls, with what the package has read into them."""
+    return {"role": "assistant", "content": None, "tool_calls": [call.model_dump(mode="json") for call in calls]}
 
 
 # --- which tools may be called ---

@@ -10,7 +10,8 @@ from functools import lru_cache
 from offgrid.dialects.syntax import ARGUMENTS, NAME, CallForm, Either, Field, Filler, Piece, Space
 
 WHITE_SPACE = " \t\r\n"
-_SPACE = re.compile(f"[{WHITE_SPACE}]*")
+MOST_SPACE = 200  # characters of it beside markup that are the markup's; a model that repeats itself writes on and on
+_SPACE = re.compile(f"[{WHITE_SPACE}]{{0,{MOST_SPACE}}}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 
 Flat = tuple[str | Space | Field | Filler, ...]
@@ -22,6 +23,11 @@ class Found:
 
     end: int
     name: tuple[int, int] = (0, 0)
+
+
+def without_space(text: str) -> int:
+    """How many characters of a text are certain not to be the white space before markup."""
+    return max(len(text.rstrip(WHITE_SPACE)), len(text) - MOST_SPACE)
 
 
 class Sequences:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from offgrid.dialects.matching import WHITE_SPACE, Literals, Sequences, flat, patterns_of
+from offgrid.dialects.matching import MOST_SPACE, WHITE_SPACE, Literals, Sequences, flat, patterns_of, without_space
 from offgrid.dialects.syntax import CallForm, Dialect
 
 _OUTSIDE, _INSIDE = re.compile(r'["{}]'), re.compile(r'["\\]')  # of a JSON string
@@ -126,6 +126,9 @@ class ReplyParser:
         self._drop_space()
         body = self._held.lstrip(WHITE_SPACE)
         n_space = len(self._held) - len(body)
+        if n_space > MOST_SPACE:
+            self._read = self._read_content
+            return True
         if not body and not self._is_end:
             return False
         found = self._patterns.thinking_begin.match(body)
@@ -151,7 +154,7 @@ class ReplyParser:
             self._give("content", len(text))
             return False
         before = text if found is None else text[: found.start()]
-        n_content = len(before.rstrip(WHITE_SPACE))
+        n_content = without_space(before)
         if found is None or found.lastgroup == "begun":
             self._give("content", n_content)
             return False
@@ -173,7 +176,7 @@ class ReplyParser:
         text, ends = self._held, self._patterns.thinking_end
         found = (ends.search_whole if self._is_end else ends.search)(text)
         before = text if found is None else text[: found.start()]
-        self._give(kind, len(before.rstrip(WHITE_SPACE) if self._separates else before))
+        self._give(kind, without_space(before) if self._separates else len(before))
         if found is None or found.lastgroup == "begun":
             if self._is_end:
                 self._give("markup", len(self._held))

@@ -6,11 +6,13 @@ words that were put in come out.
 
 import copy
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 Render = Callable[[list[dict], list[dict] | None], str]
 
+MOST_S = 4.0  # of processor time for all trials of a template; what comes later counts as refused
 SHORT_ID_LENGTH = 9  # Mistral's: letters and digits
 _TOOL, _KEY, _VALUE, _RESULT, _TEXT, _SYSTEM, _THOUGHT = (
     f"qz{word}" for word in ["tool", "key", "value", "result", "text", "system", "thought"]
@@ -60,9 +62,12 @@ def traits_of(render: Render) -> Traits:
 class _Trial:
     def __init__(self, render: Render):
         self._render = render
+        self._until = time.thread_time() + MOST_S
 
     def _prompt(self, messages: list[dict], tools: list[dict] | None = None) -> str:
         """The prompt; "" where the template refuses."""
+        if time.thread_time() > self._until:
+            return ""
         try:
             return self._render(messages, tools)
         except Exception:  # a template may fail in any way
