@@ -294,6 +294,19 @@ def test_stop_strings_and_tool_calls_in_thinking_are_thinking(scripted):
     assert bench.channel.texts[id] == "Hello"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"messages": ASK}, {"messages": ASK, "tool_use": ToolUse(TOOLS), "thinking": Thinking(is_enabled=False)}, {}],
+    ids=["messages", "tools", "prompt"],
+)
+def test_a_prompt_is_counted_as_it_would_be_computed(scripted, fields):
+    bench = scripted(THOUGHT)
+    id = bench.submit("hello <|im_end|> world", max_tokens=1, **fields)
+    bench.run()
+    asked = CountRequest(**({"prompt": "hello <|im_end|> world"} | fields))
+    assert bench.service.count(asdict(asked)) == bench.channel.ends[id].usage.prompt_tokens
+
+
 # --- control tokens as markup ---
 
 MISTRAL = tiny_models.CHATML.replace("<tool_call>", "[TOOL_CALLS]")  # whose calls begin with a control token

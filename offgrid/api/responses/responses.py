@@ -14,10 +14,9 @@ from offgrid.api.responses.tools import tool_use_of
 from offgrid.api.responses.wire import ResponseEncoder, in_own_names
 from offgrid.api.sampling import read_sampling, time_limit_s
 from offgrid.api.shapes import Choice, Text, Whole
-from offgrid.engine.catalog import ModelFile
 from offgrid.errors import ApiError, BadRequest, NotFound
 from offgrid.sections import ModelSettings
-from offgrid.types import GenerateRequest, RenderRequest, TokenizeRequest
+from offgrid.types import CountRequest, GenerateRequest
 from offgrid.web.message import Request, Response
 
 NO_OPS = tuple(Ignored(name, "What was asked for with the answer is in it.") for name in ("include", "include[]"))
@@ -69,12 +68,12 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
 def count_input_tokens(request: Request, app, asked: Asked) -> Response:
     """How many tokens a request's prompt has."""
     model, own = model_for(app, asked, "chat")
-    question = RenderRequest(**_prompt(request, app, asked, own))
+    question = CountRequest(**_prompt(request, app, asked, own))
     try:
-        n_tokens = _count(request, app, model, question, read_keep_alive(asked))
+        count = ask_once(request, app, model, question, read_keep_alive(asked))
     except ApiError as error:
         raise in_own_names(error) from None
-    return Response.json({"object": "response.input_tokens", "input_tokens": n_tokens})
+    return Response.json({"object": "response.input_tokens", "input_tokens": count.n_tokens})
 
 
 @endpoint(query=READ, answer=RESPONSE)
@@ -125,14 +124,9 @@ def list_input_items(request: Request, app, asked: Asked, id: str) -> Response:
 
 
 def _prompt(request: Request, app, asked: Asked, own: ModelSettings) -> dict:
-    """The fields of a GenerateRequest, or of a RenderRequest, that say what is in the prompt."""
+    """The fields of a GenerateRequest, or of a CountRequest, that say what is in the prompt."""
     items = asked["input"] or []
     if previous_id := asked["previous_response_id"]:
         items = app.responses.conversation(request.who.owner, previous_id) + items
     messages = with_system_prompt(messages_of(items, asked["instructions"]), own.system_prompt)
     return {"messages": messages, "tool_use": tool_use_of(asked), "thinking": body.thinking_of(asked)}
-
-
-def _count(request: Request, app, model: ModelFile, question: RenderRequest, keep_alive_s: float | None) -> int:
-    prompt = ask_once(request, app, model, question, keep_alive_s).text
-    return len(ask_once(request, app, model, TokenizeRequest(prompt), keep_alive_s).ids)
