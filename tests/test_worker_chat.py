@@ -12,7 +12,7 @@ import tiny_models
 from worker_bench import WorkerBench
 
 from offgrid.dialects.conversation import with_plain_arguments
-from offgrid.types import RenderRequest, Sampling, Thinking, ToolUse
+from offgrid.types import CountRequest, RenderRequest, Sampling, Thinking, ToolUse
 
 WEATHER = {
     "type": "object",
