@@ -253,6 +253,14 @@ def test_a_budget_ends_the_thinking_and_the_answer_follows(scripted, budget):
     assert "think>" not in bench.channel.texts[id]
 
 
+def test_a_form_holds_the_answer_also_where_the_thinking_stays_in_the_text(scripted):
+    bench = scripted([*THOUGHT[:3], "</think>\n\ny", "x"])
+    id = answered(bench, thinking=Thinking(is_separate=False), grammar='root ::= "yes" | "no"')
+    assert bench.channel.texts[id] == "<think>Hmm, so it is.\n</think>\n\nyes"
+    id = answered(bench, grammar='root ::= "yes" | "no"')
+    assert (bench.channel.thought(id), bench.channel.texts[id]) == ("Hmm, so it is.", "yes")
+
+
 def test_a_grammar_holds_the_answer_and_not_the_thinking(scripted):
     bench = scripted(THOUGHT)
     id = answered(bench, grammar='root ::= "yes" | "no"')

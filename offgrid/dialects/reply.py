@@ -60,6 +60,7 @@ class ReplyParser:
         separates_thinking: bool = True,
         on_call: Callable[[str], bool],
     ):
+        self.dialect = dialect
         self._patterns = _patterns(dialect, has_tools=has_tools)
         self._separates = separates_thinking
         self._on_call = on_call

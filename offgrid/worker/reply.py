@@ -12,7 +12,7 @@ from offgrid.dialects.reply import Part, ReplyParser
 from offgrid.worker.refused import Refused
 from offgrid.worker.text import StopFilter
 
-LONGEST_TAIL = 400  # characters of raw text that are kept; a parser holds back less
+LONGEST_TAIL = 400  # characters of raw text that are kept: the longest end of a thought, and a token
 
 
 class Holder(Protocol):
@@ -49,7 +49,6 @@ class Reply:
         self._cut = cut
         self._holder = holder
         self._tail = ""  # the end of the raw text
-        self._n_held = 0  # characters of it that the parser has not said anything about
         self._limit_thinking()
 
     @property
@@ -83,9 +82,8 @@ class Reply:
             self._limit_thinking()
         if self._holder is not None and not self._holder.is_held:
             self._tail = (self._tail + text)[-LONGEST_TAIL:]
-            self._n_held += len(text) - sum(part.n_chars for part in parts)
             if was_thinking and not self._parser.is_thinking:
-                self._begin_answer(parts)
+                self._begin_answer()
         return self._shown(parts)
 
     def flush(self) -> list[Part]:
@@ -101,11 +99,10 @@ class Reply:
         if is_over and self._is_free and not self.forced:
             self.end_thinking()
 
-    def _begin_answer(self, parts: list[Part]) -> None:
+    def _begin_answer(self) -> None:
         """Hold the answer to its form, from the text on that the token brought beside the end of thinking."""
-        begun = "".join(part.text for part in parts if part.kind == "content")
-        held = self._tail[len(self._tail) - self._n_held :]
-        if not self._holder.hold((begun + held).strip()):
+        begun = self._tail.rpartition(self._parser.dialect.thinking[1])[2]
+        if not self._holder.hold(begun.strip()):
             message = "The model ended its thinking and began its answer in one token, which the answer's form forbids."
             raise Refused(kind="internal", message=message)
 
