@@ -34,13 +34,19 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
-@pytest.mark.model
-@pytest.mark.timeout(300)
-def test_no_answer_fails_or_is_another_than_the_document_says(start_server, models):
+@pytest.mark.timeout(560)
+@pytest.mark.parametrize(
+    "phases",
+    [
+        pytest.param("examples,fuzzing", marks=pytest.mark.model),
+        pytest.param("coverage", marks=pytest.mark.full),  # each bound of each field: some 16,000 requests
+    ],
+)
+def test_no_answer_fails_or_is_another_than_the_document_says(start_server, models, phases):
     server = start_server("--models-dir", str(models), "--log-level", "warning")
     for model in ("tiny", "embed"):  # or each keep_alive of 0 would have it loaded again
         assert server.request("/v1/models/pin", {"model": model})[0] == 200
-    done = walk(server)
+    done = walk(server, "--phases", phases)
     assert done.returncode == 0, done.stdout
     n_tested = int(re.search(r"Tested: ([0-9]+)", done.stdout)[1])
     assert n_tested >= len(ROUTES) - 1  # it leaves out one by itself
