@@ -13,6 +13,7 @@ from pathlib import Path
 from openai import __version__
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import response_create_params
 from typing_extensions import is_typeddict  # openai brings it; typing's own does not know its TypedDicts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,11 +23,13 @@ from offgrid.api.chat import BODY as CHAT  # noqa: E402
 from offgrid.api.completions import BODY as COMPLETIONS  # noqa: E402
 from offgrid.api.embeddings import BODY as EMBEDDINGS  # noqa: E402
 from offgrid.api.fields import Object  # noqa: E402
+from offgrid.api.responses.body import CREATE as RESPONSES  # noqa: E402
 
 TAGS = ("type", "role")  # what tells variants of an object apart
 PAGE = ROOT / "docs" / "openai-fields.md"
 REQUESTS = {
     "/v1/chat/completions": (chat_create_params.CompletionCreateParamsStreaming, CHAT),
+    "/v1/responses": (response_create_params.ResponseCreateParamsStreaming, RESPONSES),
     "/v1/completions": (completion_create_params.CompletionCreateParamsStreaming, COMPLETIONS),
     "/v1/embeddings": (embedding_create_params.EmbeddingCreateParams, EMBEDDINGS),
 }
@@ -46,9 +49,9 @@ class Row(typing.NamedTuple):
 
 
 def rows_of(request: str) -> list[Row]:
-    """One row for each field of a request, nested ones below theirs."""
+    """One row for each field of a request, nested ones below theirs; once where the package has two names for one."""
     params, body = REQUESTS[request]
-    return list(_rows(params, [Object(*body).schema()], ""))
+    return list(dict.fromkeys(_rows(params, [Object(*body).schema()], "")))
 
 
 def _rows(params: type, branches: list[dict], before: str) -> Iterator[Row]:
@@ -93,8 +96,9 @@ def _tag(params: type) -> tuple[str, str]:
     """("role", "user") of the variant with that role; two empty texts for what has no variants."""
     hints = typing.get_type_hints(params)
     for tag in TAGS:
-        if typing.get_origin(hints.get(tag)) is typing.Literal:
-            return tag, typing.get_args(hints[tag])[0]
+        for kind in (hints.get(tag), *typing.get_args(hints.get(tag))):  # itself, or in Optional
+            if typing.get_origin(kind) is typing.Literal:
+                return tag, typing.get_args(kind)[0]
     return "", ""
 
 

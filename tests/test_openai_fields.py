@@ -12,17 +12,27 @@ VALUES = {
     "messages": [{"role": "user", "content": "Hi"}],
     "prompt": "Hi",
     "input": "Hi",
+    "access_programs": {},
     "audio": {"voice": "alloy", "format": "wav"},
+    "background": True,
+    "background_options": {},
     "best_of": 3,
+    "context_management": [{"type": "compaction"}],
+    "conversation": "conv_1",
     "dimensions": 64,
     "echo": True,
     "encoding_format": "base64",
     "frequency_penalty": 0.5,
     "function_call": {"name": "add"},
     "functions": [{"name": "add"}],
+    "image": {},
+    "include": ["reasoning.encrypted_content"],
+    "instructions": "Be kind.",
     "logit_bias": {"5": -100},
     "max_completion_tokens": 1,
+    "max_output_tokens": 1,
     "max_tokens": 1,
+    "max_tool_calls": 1,
     "metadata": {"a": "b"},
     "modalities": ["text", "audio"],
     "moderation": {"model": "omni-moderation-latest"},
@@ -33,6 +43,7 @@ VALUES = {
     "prompt_cache_key": "k",
     "prompt_cache_options": {},
     "prompt_cache_retention": "24h",
+    "reasoning": {"effort": "low", "summary": "auto"},
     "reasoning_effort": "low",
     "response_format": {"type": "text"},
     "safety_identifier": "s",
@@ -44,17 +55,24 @@ VALUES = {
     "stream_options": {"include_usage": True},
     "suffix": "end",
     "temperature": 0.5,
+    "text": {"format": {"type": "json_object"}},
     "tool_choice": "none",
     "tools": [TOOL],
     "top_logprobs": 2,
     "top_p": 0.5,
+    "truncation": "auto",
     "user": "u",
     "verbosity": "high",
     "web_search_options": {},
 }
 LOGPROBS = {"/v1/chat/completions": True, "/v1/completions": 2}
 WITH = {"stream_options": {"stream": True}, "top_logprobs": {"logprobs": True}, "tools": {"tool_choice": "none"}}
+RESPONSES = "/v1/responses"
+# The same of requests that have another form.
+OWN_VALUES = {RESPONSES: {"prompt": {"id": "pmpt_1"}, "tools": [{**TOOL["function"], "type": "function"}]}}
+OWN_WITH = {RESPONSES: {"top_logprobs": {"include": ["message.output_text.logprobs"]}}}
 NEEDED = {
+    RESPONSES: {"input": "Hi", "max_output_tokens": 1},
     "/v1/chat/completions": {"messages": VALUES["messages"], "max_tokens": 1},
     "/v1/completions": {"prompt": "Hi", "max_tokens": 1},
     "/v1/embeddings": {"input": "Hi"},
@@ -101,8 +119,11 @@ def test_a_page_that_is_not_true_is_told(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(("request_path", "row"), TOP_LEVEL)
 def test_what_the_page_says_of_a_field_is_what_a_server_does(tiny, request_path, row):
     model = "embed" if request_path == "/v1/embeddings" else "tiny"
-    value = {**VALUES, "model": model, "logprobs": LOGPROBS.get(request_path)}[row.path]
-    body = {"model": model, **NEEDED[request_path], **WITH.get(row.path, {}), row.path: value}
+    values = {**VALUES, "model": model, "logprobs": LOGPROBS.get(request_path), **OWN_VALUES.get(request_path, {})}
+    if row.path == "previous_response_id":
+        values[row.path] = tiny.request(RESPONSES, NEEDED[RESPONSES])[2]["id"]
+    beside = {**WITH, **OWN_WITH.get(request_path, {})}.get(row.path, {})
+    body = {"model": model, **NEEDED[request_path], **beside, row.path: values[row.path]}
     if row.path == "max_completion_tokens":
         del body["max_tokens"]
     status, _, answer = tiny.request(request_path, body)

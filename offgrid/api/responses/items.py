@@ -62,7 +62,7 @@ FOREIGN = (
     *("code_interpreter_call", "local_shell_call", "local_shell_call_output", "shell_call", "shell_call_output"),
     *("apply_patch_call", "apply_patch_call_output", "mcp_list_tools", "mcp_approval_request"),
     *("mcp_approval_response", "mcp_call", "tool_search_call", "tool_search_output", "additional_tools"),
-    *("program", "program_output", "compaction", "configuration_update"),
+    *("program", "program_output", "compaction", "compaction_trigger", "configuration_update"),
 )
 NO_CUSTOM = "tools with free text are not supported by this version of OffGrid; make it a function."
 ITEM = Kinds(

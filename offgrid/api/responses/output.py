@@ -5,6 +5,7 @@ Each knows how it is written when it is complete, and the events of a stream by 
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from json import dumps
 
 from offgrid.api.logprobs import chat_logprobs
@@ -36,7 +37,7 @@ class Item:
     def text(self) -> str:
         return "".join(self._texts)
 
-    @property
+    @cached_property
     def delta_head(self) -> str:
         fields = dumps({"type": self.delta_type, **self.at}, separators=(",", ":"))
         return f'event: {self.delta_type}\ndata: {fields[:-1]},"delta":'

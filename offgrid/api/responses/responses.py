@@ -40,7 +40,7 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
         model=model.id,
         **_prompt(request, app, asked, own),
         max_tokens=asked["max_output_tokens"] or own.max_tokens,
-        stop=asked["stop"] or (),
+        stop=asked.get("stop", own.stop or ()),
         time_limit_s=time_limit_s(asked),
         grammar=body.grammar_of(asked),
         logprobs=body.logprobs_of(asked),
@@ -53,7 +53,7 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
         if asked["store"]:
             owner, previous_id = request.who.owner, asked["previous_response_id"]
             app.responses.keep(owner, encoder.response, asked["input"], previous_id)
-        return encoder.ending()
+        return encoder.ending() if asked["stream"] else b""
 
     keep_alive_s = read_keep_alive(asked)
     try:
@@ -64,7 +64,7 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
         raise in_own_names(error) from None
 
 
-@endpoint(body=body.COUNT, answer={"object": "response.input_tokens", "input_tokens": int}, errors=(413,))
+@endpoint(body=body.COUNT, answer={"object": "response.input_tokens", "input_tokens": int})
 def count_input_tokens(request: Request, app, asked: Asked) -> Response:
     """How many tokens a request's prompt has."""
     model, own = model_for(app, asked, "chat")

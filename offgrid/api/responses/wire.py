@@ -46,7 +46,6 @@ class ResponseEncoder:
         }
         self._n_events = 0
         self._item: Item | None = None  # the one that grows
-        self._delta_head = ""
 
     def whole(self, parts: list[list[Part]], ends: list[Finish]) -> dict:
         for part in parts[0]:
@@ -56,16 +55,14 @@ class ResponseEncoder:
 
     def part(self, index: int, part: Part) -> bytes:
         last, begun = self._take(part)
-        events = ""
-        if begun:
-            events = self._turn(last, begun)
-            self._delta_head = begun.delta_head
+        events = self._turn(last, begun) if begun else ""
         if isinstance(part, CallBegun):
             return events.encode("utf-8", "replace")
-        tail = self._item.delta_tail
+        item = self._item
+        tail = item.delta_tail
         if tail and part.scores:
             tail = f',"logprobs":{_compact(logprobs_of(part.scores))}'
-        events += f'{self._delta_head}{encode_basestring(part.text)}{tail},"sequence_number":{self._n_events}}}\n\n'
+        events += f'{item.delta_head}{encode_basestring(part.text)}{tail},"sequence_number":{self._n_events}}}\n\n'
         self._n_events += 1
         return events.encode("utf-8", "replace")
 
