@@ -311,7 +311,7 @@ def test_a_prompt_is_counted_as_it_would_be_computed(scripted, fields):
     bench = scripted(THOUGHT)
     id = bench.submit("hello <|im_end|> world", max_tokens=1, **fields)
     bench.run()
-    asked = CountRequest(**({"prompt": "hello <|im_end|> world"} | fields))
+    asked = CountRequest(**(fields or {"prompt": "hello <|im_end|> world"}))
     assert bench.service.count(asdict(asked)) == bench.channel.ends[id].usage.prompt_tokens
 
 

@@ -131,8 +131,10 @@ class StreamedAnswer(Answer):
         super().__init__(wakeup, n, encoder.n_choices)
         self._encoder = encoder
         self._writer = writer
-        if isinstance(encoder, BegunEncoder):
-            self.on_begun = encoder.begin
+
+    def on_begun(self, begun: Begun) -> None:
+        if isinstance(self._encoder, BegunEncoder):
+            self._encoder.begin(begun)
 
     def on_part(self, index: int, part: Part) -> None:
         self._writer.write(self._encoder.part(index, part))
