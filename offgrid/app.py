@@ -81,6 +81,7 @@ class App:
         self.server = Server(
             (settings.host, settings.port),
             self,
+            extra_ports=settings.extra_ports,
             tls=(settings.tls_cert, settings.tls_key) if settings.tls_cert else None,
             max_connections=settings.max_connections,
             max_body_bytes=settings.max_body_bytes,
@@ -204,7 +205,8 @@ class App:
             return self.guard.preflight(request, self.router.methods(request.path))
         route, params = self.router.match(request.method, request.path)
         request.route, request.family, request.params = route.path, route.family, params
-        request.who = access.identify(request, self, route.permission)
+        access.require_service(route, self.config.services)
+        request.who = access.identify(request, self, route)
         access.require(request.who, route, self.config.access)
         _check_content_type(request, route)
         with self.throttle.admit(request, route.permission):

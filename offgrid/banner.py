@@ -12,15 +12,20 @@ ANYWHERE = ("0.0.0.0", "::")
 def show_banner(app, out: TextIO) -> None:
     """Print address, who may come in, models and one command to try, or what to do when there is no model yet."""
     scheme = "https" if app.config.server.tls_cert else "http"
-    host, port = app.config.server.host, app.server.server_port
-    addresses = [f"{scheme}://{_in_url(h)}:{port}" for h in _reachable_as(host)]
+    host, port = app.config.server.host, app.server.ports[0]
+    addresses = _addresses(scheme, host, port)
     lines = [f"OffGrid {offgrid.__version__} answers at {'  and  '.join(addresses)}"]
+    lines += [f"  and at {'  and  '.join(_addresses(scheme, host, extra))}" for extra in app.server.ports[1:]]
     is_for_others = host != "localhost" and not host.startswith("127.") and host != "::1"
     lines += [*_who_may_come_in(app.config, is_for_others=is_for_others), *_first_admin(app.first_password)]
     if app.config.log.audit and app.config.log.prompts:
         lines.append("What people ask of the models is written into the audit log (log.prompts). Tell them.")
     lines += [*_models(app, addresses[0]), ""]
     print("\n".join(lines), file=out, flush=True)
+
+
+def _addresses(scheme: str, host: str, port: int) -> list[str]:
+    return [f"{scheme}://{_in_url(name)}:{port}" for name in _reachable_as(host)]
 
 
 def _models(app, address: str) -> list[str]:
@@ -32,8 +37,11 @@ def _models(app, address: str) -> list[str]:
         folder = app.config.paths.models_dir
         hint = f"There is no chat model in {folder} yet. Put a .gguf file there (no restart is needed), or run:"
         return [*lines, hint, "  python offgrid.py models starter"]
-    access = app.config.access
-    needs_key = app.config.server.api_key or (access.multi_user and not access.lets_guests_in)
+    access, services = app.config.access, app.config.services
+    if not services.openai:  # what there is to try depends on whose client one has
+        return ["Models:", *lines]
+    has_guests = access.lets_guests_in and "openai" not in services.require_key
+    needs_key = app.config.server.api_key or (access.multi_user and not has_guests)
     key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
     message = '{"messages":[{"role":"user","content":"Hello!"}]}'
     url = f"{address}/v1/chat/completions"

@@ -19,13 +19,20 @@ from offgrid.sections import (
     LogSettings,
     ModelSettings,
     PathSettings,
+    Personality,
     ServerSettings,
+    ServiceSettings,
 )
-from offgrid.settings import FOREIGN_VARIABLES, MODEL_SETTINGS, SETTINGS, Setting
+from offgrid.settings import FOREIGN_VARIABLES, MODEL_SETTINGS, PERSONALITY_SETTINGS, SETTINGS, Setting
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 BY_ENV = {setting.env: setting for setting in SETTINGS if setting.env}
 MODEL_BY_NAME = {setting.name: setting for setting in MODEL_SETTINGS}
+PERSONALITY_BY_NAME = {setting.name: setting for setting in PERSONALITY_SETTINGS}
+NOTHING_TO_CHECK = (
+    "and there is nothing to check them against: set OFFGRID_MULTI_USER=true for accounts, or OFFGRID_API_KEY for one "
+    "key for all."
+)
 SECTIONS = tuple(dict.fromkeys(setting.place[0] for setting in SETTINGS))
 
 
@@ -54,9 +61,11 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], default_path: 
     config = Config(
         server=ServerSettings(**sections["server"]),
         access=AccessSettings(**sections["access"]),
+        services=ServiceSettings(**sections["services"]),
         engine=EngineSettings(**sections["engine"]),
         paths=PathSettings(**sections["paths"]),
         log=LogSettings(**sections["log"]),
+        personalities=MappingProxyType(_personalities(content.get("personalities"), file)),
         file=file,
     )
     _check_together(config)
@@ -172,7 +181,7 @@ def _read_yaml(path: Path) -> dict:
 
 def _flatten(content: dict, file: Path | None) -> dict[str, object]:
     """The yaml's settings by their dotted names; every name is a known one."""
-    known = [*BY_NAME, "models"]
+    known = [*BY_NAME, "models", "personalities"]
     given = {}
     for section, body in content.items():
         if section not in SECTIONS:
@@ -220,20 +229,35 @@ def _absolute(value: object, folder: Path) -> object:
     return value
 
 
+def _by_id(section: str, content: object, known: Mapping[str, Setting], file: Path | None) -> dict[str, dict]:
+    """id → its settings, of a section that has ids of the user's own below it."""
+    if not isinstance(content, dict | None):
+        raise SetupError(f"{section} in {file} is {content!r}; it must have ids below it, each with its settings.")
+    found = {}
+    for id, body in (content or {}).items():
+        where = f"{section}.{id}"
+        if not isinstance(id, str) or not isinstance(body, dict | None):
+            raise SetupError(f"{where} in {file} must be an id (text) with its settings below it.")
+        found[id] = {}
+        for key, value in (body or {}).items():
+            if key not in known:
+                raise SetupError(f"{file}: there is no setting {where}.{key}.{_did_you_mean(str(key), known)}")
+            found[id][key] = _read(known[key], value, f"{where}.{key} in {file}", file.parent)
+    return found
+
+
+def _personalities(content: object, file: Path | None) -> dict[str, Personality]:
+    found = {}
+    for id, values in _by_id("personalities", content, PERSONALITY_BY_NAME, file).items():
+        if not values.get("system_prompt"):
+            raise SetupError(f"personalities.{id} in {file} needs a system_prompt: what the model is told first.")
+        found[id] = Personality(**{"name": id, **values})
+    return found
+
+
 def _models(content: object, file: Path | None) -> dict[str, ModelSettings]:
     models = {}
-    if not isinstance(content, dict | None):
-        raise SetupError(f"models in {file} is {content!r}; it must have model ids below it, each with its settings.")
-    for model, body in (content or {}).items():
-        if not isinstance(model, str) or not isinstance(body, dict | None):
-            raise SetupError(f"models.{model} in {file} must be a model id (text) with its settings below it.")
-        values = {}
-        for key, value in (body or {}).items():
-            if key not in MODEL_BY_NAME:
-                raise SetupError(
-                    f"{file}: there is no setting models.{model}.{key}.{_did_you_mean(str(key), MODEL_BY_NAME)}"
-                )
-            values[key] = _read(MODEL_BY_NAME[key], value, f"models.{model}.{key} in {file}", file.parent)
+    for model, values in _by_id("models", content, MODEL_BY_NAME, file).items():
         if "chat_template" in values:
             values["chat_template"] = _template(values["chat_template"], model, file)
         models[model] = ModelSettings(**values)
@@ -268,10 +292,19 @@ def _check_together(config: Config) -> None:
     for name, path in (("server.tls_cert", server.tls_cert), ("server.tls_key", server.tls_key)):
         if path is not None and not path.is_file():
             raise SetupError(f"{name}: there is no file {path}.")
+    _check_ports(server)
     _check_access(config.access, server)
+    if config.services.require_key and not (config.access.multi_user or server.api_key):
+        raise SetupError(f"services.require_key asks for credentials, {NOTHING_TO_CHECK}")
     _check_engine(engine, "engine.")
     for model in engine.models:
         _check_engine(engine.for_model(model), f"models.{model}.")
+
+
+def _check_ports(server: ServerSettings) -> None:
+    fixed = [port for port in (server.port, *server.extra_ports) if port]
+    if twice := next((port for port in fixed if fixed.count(port) > 1), None):
+        raise SetupError(f"server.extra_ports: the server would listen on port {twice} twice; leave one of them out.")
 
 
 def _check_access(access: AccessSettings, server: ServerSettings) -> None:
@@ -281,10 +314,7 @@ def _check_access(access: AccessSettings, server: ServerSettings) -> None:
             "(OFFGRID_MULTI_USER, OFFGRID_API_KEY)."
         )
     if access.require_auth and not access.multi_user and not server.api_key:
-        raise SetupError(
-            "access.require_auth asks for credentials, and there is nothing to check them against: set "
-            "OFFGRID_MULTI_USER=true for accounts, or OFFGRID_API_KEY for one key for all."
-        )
+        raise SetupError(f"access.require_auth asks for credentials, {NOTHING_TO_CHECK}")
 
 
 def _check_engine(engine: EngineSettings, where: str) -> None:

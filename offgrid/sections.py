@@ -14,6 +14,7 @@ from types import MappingProxyType
 class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 11611
+    extra_ports: tuple[int, ...] = ()
     api_key: str = ""  # "" asks for none
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -39,6 +40,31 @@ class AccessSettings:
     @property
     def lets_guests_in(self) -> bool:
         return self.guest_access and not self.require_auth
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """The families of clients; a route's `service` is one of the fields, or "" where it is none of these."""
+
+    openai: bool = True
+    ollama: bool = True
+    lollms: bool = True
+    anthropic: bool = True
+    require_key: tuple[str, ...] = ()
+
+    def is_on(self, service: str) -> bool:
+        return not service or getattr(self, service)
+
+
+@dataclass(frozen=True, slots=True)
+class Personality:
+    """Whom a model is to play, in a chat that names it."""
+
+    system_prompt: str
+    name: str = ""
+    category: str = ""
+    author: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +167,9 @@ class Config:
 
     server: ServerSettings = field(default_factory=ServerSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
+    services: ServiceSettings = field(default_factory=ServiceSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    personalities: Mapping[str, Personality] = field(default_factory=lambda: MappingProxyType({}))  # by their ids
     file: Path | None = None  # the offgrid.yaml that was read

@@ -1,184 +1,40 @@
 """The table of settings: how a person spells each one, what is allowed, and what it is for.
 
 Knows nothing of files, flags or the environment (`config.py` reads those) and holds no defaults: they stand in the
-sections of `sections.py`. A check answers with the value as the code gets it, or raises ValueError.
+sections of `sections.py`. What a value may be says `kinds.py`.
 """
 
-import math
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 
-from offgrid.types import ROLES
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a value may be. `check` takes a typed value, `parse` the text of a flag or an environment variable.
-
-    Both raise ValueError; its message, if any, is a hint shown after what is wanted.
-    """
-
-    wanted: str
-    check: Callable[[object], object]
-    parse: Callable[[str], object] = str
-
-
-def _need(is_right: bool, hint: str = "") -> None:
-    if not is_right:
-        raise ValueError(hint)
-
-
-def whole(low: int, high: int, *, or_zero: bool = False) -> Kind:
-    def check(value):
-        _need(type(value) is int and (low <= value <= high or (or_zero and value == 0)))
-        return value
-
-    def parse(text):
-        _need(re.fullmatch(r"[+-]?[0-9]+", text) is not None)
-        return int(text)
-
-    return Kind(f"{'0 or ' if or_zero else ''}a whole number from {low} to {high}", check, parse)
-
-
-def number(low: float, high: float) -> Kind:
-    def check(value):
-        _need(type(value) in (int, float) and math.isfinite(value) and low <= value <= high)
-        return float(value)
-
-    def parse(text):
-        _need(re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", text) is not None)
-        return float(text)
-
-    return Kind(f"a number from {low} to {high}", check, parse)
-
-
-def choice(*options: str) -> Kind:
-    def check(value):
-        if {"on", "off"} & set(options) and type(value) is bool:  # YAML 1.1 reads a bare on/off as true/false
-            value = "on" if value else "off"
-        _need(value in options)
-        return value
-
-    return Kind(f"one of {', '.join(options)}", check)
-
-
-def _text(value: object) -> str:
-    _need(type(value) is str, "Put it in quotes.")
-    return value
-
-
-_SWITCH_WORDS = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
-
-
-def _switch_word(text: str) -> bool:
-    _need(text.lower() in _SWITCH_WORDS)
-    return _SWITCH_WORDS[text.lower()]
-
-
-def _switch(value: object) -> bool:
-    _need(type(value) is bool)
-    return value
-
-
-def _key(value: object) -> str:
-    _need(re.fullmatch(r"[!-~]*", _text(value)) is not None)
-    return value
-
-
-def _file(value: object) -> Path | None:
-    return Path(value) if _text(value) else None
-
-
-def _folder(value: object) -> Path:
-    _need(_text(value) != "")  # Path("") would be the current folder
-    return Path(value)
-
-
-_URL_HINT = (
-    "A URL with its port is for clients; a server listens on an address: "
-    "--host 127.0.0.1 is this machine only, --host 0.0.0.0 the whole network, and --port is the port."
+from offgrid.kinds import (
+    ALIASES,
+    CONTEXT,
+    FILE,
+    FLASH_ATTENTION,
+    FOLDER,
+    FOLDERS,
+    HOST,
+    HOST_NAMES,
+    KEEP_ALIVE,
+    KEY,
+    KV_TYPE,
+    LOAD_MODE,
+    NAMES,
+    ORIGINS,
+    PORTS,
+    SECONDS,
+    SERVERS,
+    SERVICES,
+    SPECULATION,
+    SWITCH,
+    TEXT,
+    TEXTS,
+    Kind,
+    choice,
+    number,
+    whole,
 )
-
-
-def _host(value: object) -> str:
-    """An address to listen on. The socket module's own check is used, for it is what will be asked to bind."""
-    import socket
-
-    _need("/" not in _text(value) and re.fullmatch(r"[^:]*:[0-9]+", value) is None, _URL_HINT)
-    try:
-        if ":" in value:
-            socket.inet_pton(socket.AF_INET6, value.partition("%")[0])
-        elif re.fullmatch(r"[0-9.]*", value):
-            socket.inet_pton(socket.AF_INET, value)
-    except OSError:
-        raise ValueError from None
-    _need(":" in value or re.fullmatch(r"[A-Za-z0-9._-]+", value) is not None)
-    return value
-
-
-def _host_name(value: object) -> str:
-    _need(re.fullmatch(r"[A-Za-z0-9._-]+", _text(value)) is not None)
-    return value
-
-
-def _origin(value: object) -> str:
-    _need(re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+", _text(value)) is not None)
-    return value
-
-
-def _server(value: object) -> str:
-    _need(re.fullmatch(r"[A-Za-z0-9._-]+:[0-9]{1,5}", _text(value)) is not None)
-    return value
-
-
-def _list_of(check: Callable[[object], object], wanted: str) -> Kind:
-    def check_all(value):
-        _need(type(value) is list)
-        return tuple(check(item) for item in value)
-
-    def parse(text):
-        return [part.strip() for part in text.split(",") if part.strip()]
-
-    return Kind(f"a list of {wanted}", check_all, parse)
-
-
-def _aliases(value: object) -> Mapping[str, str]:
-    _need(isinstance(value, dict))
-    return MappingProxyType({_text(alias): _text(model) for alias, model in value.items()})
-
-
-SWITCH = Kind("one of true, false, yes, no, on, off, 1, 0", _switch, _switch_word)
-TEXT = Kind("text", _text)
-KEY = Kind("text of visible ASCII characters without spaces", _key)
-HOST = Kind("an IP address or a host name to listen on", _host)
-FILE = Kind("the path of a file", _file)
-FOLDER = Kind("the path of a folder", _folder)
-FOLDERS = _list_of(_folder, "folders")
-HOST_NAMES = _list_of(_host_name, "host names without scheme and port")
-ORIGINS = _list_of(_origin, "origins such as http://192.168.1.20:8080, or *")
-NAMES = _list_of(_text, "names")
-TEXTS = _list_of(_text, "texts")
-SERVERS = _list_of(_server, "host:port addresses")
-ALIASES = Kind("a mapping of other names to model ids", _aliases)
-SECONDS = number(0.01, 86400)
-LOAD_MODE = choice("auto", "none", "mmap", "mlock", "mmap+mlock", "direct")
-FLASH_ATTENTION = choice("auto", "on", "off")
-KV_TYPE = choice("f16", "q8_0", "q4_0")
-KEEP_ALIVE = number(-1, 10_000_000)
-SPECULATION = choice("auto", "off")
-CONTEXT = whole(256, 2**24, or_zero=True)
+from offgrid.types import ROLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +63,8 @@ SETTINGS = (
             "Address to listen on; 0.0.0.0 or :: is every network of this machine."),
     Setting("server.port", whole(0, 65535), "OFFGRID_PORT", "--port",
             "Port to listen on; 0 takes any free one."),
+    Setting("server.extra_ports", PORTS, "OFFGRID_EXTRA_PORTS", "--extra-ports",
+            "Further ports to listen on: 11434 for Ollama's clients, 9642 for LoLLMs'."),
     Setting("server.api_key", KEY, "OFFGRID_API_KEY", "--api-key",
             "One shared key every client must send; empty asks for none.", is_secret=True),
     Setting("server.tls_cert", FILE, "OFFGRID_TLS_CERT", "--tls-cert",
@@ -241,6 +99,16 @@ SETTINGS = (
             "A login is good for so long.", "hours"),
     Setting("access.admin_password", TEXT, "OFFGRID_ADMIN_PASSWORD", "",
             "Password of the first admin, used once; empty makes one up and shows it.", is_secret=True),
+    Setting("services.openai", SWITCH, "OFFGRID_SERVICE_OPENAI", "--service-openai",
+            "Answer clients of OpenAI's API."),
+    Setting("services.ollama", SWITCH, "OFFGRID_SERVICE_OLLAMA", "--service-ollama",
+            "Answer clients of Ollama's API."),
+    Setting("services.lollms", SWITCH, "OFFGRID_SERVICE_LOLLMS", "--service-lollms",
+            "Answer clients of LoLLMs' API."),
+    Setting("services.anthropic", SWITCH, "OFFGRID_SERVICE_ANTHROPIC", "--service-anthropic",
+            "Answer clients of Anthropic's API."),
+    Setting("services.require_key", SERVICES, "OFFGRID_SERVICES_REQUIRE_KEY", "--services-require-key",
+            "Which of these have no guests; each asks everybody for a key or a login."),
     Setting("engine.default_model", TEXT, "OFFGRID_DEFAULT_MODEL", "--default-model",
             "Model for a request that names none; empty is the first chat model."),
     Setting("engine.default_embedding_model", TEXT, "OFFGRID_DEFAULT_EMBEDDING_MODEL", "--default-embedding-model",
@@ -338,6 +206,15 @@ MODEL_SETTINGS = (
     Setting("stop", TEXTS, "", "", "Texts at which an answer ends, for requests that bring none."),
     Setting("max_tokens", whole(1, 2**24), "", "", "Longest answer for requests that do not say.", "tokens"),
     Setting("aliases", NAMES, "", "", "Other names of this model."),
+)
+
+# Below `personalities.<id>` of the yaml; the fields of Personality.
+PERSONALITY_SETTINGS = (
+    Setting("system_prompt", TEXT, "", "", "What the model is told first; every personality has one."),
+    Setting("name", TEXT, "", "", "For people; without it, the id."),
+    Setting("category", TEXT, "", "", "For lists of many."),
+    Setting("author", TEXT, "", "", "Who wrote it."),
+    Setting("description", TEXT, "", "", "What it is for."),
 )
 # fmt: on
 

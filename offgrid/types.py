@@ -10,6 +10,7 @@ from typing import Any
 from offgrid.errors import ApiError
 
 ROLES = ("admin", "user", "viewer", "guest")
+SERVICES = ("openai", "ollama", "lollms", "anthropic")  # the families of clients that can be switched off
 LOCAL_OWNER = "local"  # whose everything is, on a server without accounts, for the machine itself
 
 

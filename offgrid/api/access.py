@@ -2,7 +2,7 @@
 
 Without accounts: this machine is the admin, other machines have `lan_role`, any key is passed over; with `api_key`
 everybody must send it. With accounts: an API key or a login says who it is, a wrong one is refused (never a guest in
-silence), and none at all is a guest, where guests are let in.
+silence), and none at all is a guest, where guests are let in. Routes of a service that is switched off are nobody's.
 Not covered: a reverse proxy on this machine makes everybody look local, so such a server needs a key or accounts.
 """
 
@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 
 from offgrid.errors import PermissionDenied, Unauthenticated
-from offgrid.sections import AccessSettings
+from offgrid.sections import AccessSettings, ServiceSettings
 from offgrid.store import logins
 from offgrid.store.users import User
 from offgrid.types import LOCAL_OWNER, Principal
@@ -28,17 +28,28 @@ _ADMIN = _USER | {"models:manage", "users", "audit", "limits", "admin"}
 PERMISSIONS = {"guest": _GUEST, "viewer": _VIEWER, "user": _USER, "admin": _ADMIN}
 
 COOKIE = "session"
+# What people call the services that can be switched off.
+SERVICE_NAMES = {"openai": "OpenAI API", "ollama": "Ollama API", "lollms": "LoLLMs API", "anthropic": "Anthropic API"}
 
 
-def identify(request: Request, app, permission: str) -> Principal | None:
+def require_service(route: Route, services: ServiceSettings) -> None:
+    """Raise PermissionDenied where the administrator has switched off what the route belongs to."""
+    if not services.is_on(route.service):
+        name = SERVICE_NAMES[route.service]
+        message = f"The {name} service is not enabled by the administrator (services.{route.service})."
+        raise PermissionDenied(message, code="service_disabled")
+
+
+def identify(request: Request, app, route: Route) -> Principal | None:
     """Who asks; None for a public route, and for somebody who sent no credentials where some are wanted.
 
     Raises Unauthenticated for wrong credentials, PermissionDenied for a cookie that another site's page may have sent.
     """
-    if permission == PUBLIC:
+    if route.permission == PUBLIC:
         return None
     if app.config.access.multi_user:
-        return _person(request, app)
+        is_guest_welcome = app.config.access.lets_guests_in and route.service not in app.config.services.require_key
+        return _person(request, app, is_guest_welcome=is_guest_welcome)
     if api_key := app.config.server.api_key:
         given = _sent_credential(request) or _sent_key(request)
         if not given:
@@ -80,12 +91,12 @@ def login_token(request: Request) -> str:
     return token if logins.is_token(token) else ""
 
 
-def _person(request: Request, app) -> Principal | None:
+def _person(request: Request, app, *, is_guest_welcome: bool) -> Principal | None:
     credential = _sent_credential(request)
     if not credential and not (key := _sent_key(request)):
         if cookie := _sent_cookie(request):
             return _owner_of_cookie(request, app, cookie)
-        return Principal("guest", "guest", "guest", request.peer) if app.config.access.lets_guests_in else None
+        return Principal("guest", "guest", "guest", request.peer) if is_guest_welcome else None
     if not credential:
         found = app.accounts.by_key(key)
     elif logins.is_token(credential):

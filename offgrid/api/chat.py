@@ -9,6 +9,7 @@ from offgrid.api.generate import generate
 from offgrid.api.generated import CHAT_ANSWER, CHAT_EVENT
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.logprobs import CHAT_LOGPROBS, read_chat_logprobs
+from offgrid.api.lollms.personalities import PERSONALITY, read_personality, told_first
 from offgrid.api.messages import MESSAGES, with_system_prompt
 from offgrid.api.models import MODEL, model_for
 from offgrid.api.sampling import GENERATING, NO_OPS, STREAM, N, choices, read_generation, read_stream
@@ -17,7 +18,7 @@ from offgrid.api.tools import TOOLS, read_tool_use
 from offgrid.api.wire import ChatFormat, OpenAIEncoder
 from offgrid.web.message import Request, Response
 
-CONVERSATION = (MESSAGES, *TOOLS, *THINKING)
+CONVERSATION = (MESSAGES, PERSONALITY, *TOOLS, *THINKING)
 NOT_HERE = (
     Unsupported("functions", "it is OpenAI's older form of tools.", []),
     Unsupported("function_call", "it is OpenAI's older form of tool_choice.", "none", "auto"),
@@ -47,7 +48,7 @@ def create_chat_completion(request: Request, app, asked: Asked) -> Response | No
     """The next turn of a conversation."""
     request.tally.service = "chat"
     model, own = model_for(app, asked, "chat")
-    conversation = read_conversation(asked, own.system_prompt)
+    conversation = read_conversation(asked, app, own.system_prompt)
     logprobs = read_chat_logprobs(asked)
     generation = read_generation(asked, own, model.id, request.who.client)
     n = asked["n"]
@@ -63,11 +64,12 @@ def create_chat_completion(request: Request, app, asked: Asked) -> Response | No
     )
 
 
-def read_conversation(asked: Asked, system_prompt: str | None) -> dict:
+def read_conversation(asked: Asked, app, system_prompt: str | None) -> dict:
     """The fields of a GenerateRequest, or of a RenderRequest, that say what is in a chat's prompt."""
     thinking, values = read_thinking(asked)
+    messages = told_first(read_personality(app, asked), asked["messages"])
     return {
-        "messages": with_system_prompt(asked["messages"], system_prompt),
+        "messages": with_system_prompt(messages, system_prompt),
         "tool_use": read_tool_use(asked),
         "thinking": thinking,
         "template_values": values,

@@ -5,9 +5,11 @@ import time
 import offgrid
 from offgrid.api.answers import JSON, TEXT
 from offgrid.api.endpoint import endpoint
+from offgrid.api.ollama.models import greeting
 from offgrid.api.system import uptime_text
 from offgrid.web.message import Request, Response
 
+OLLAMA_PORT = 11434  # where its clients look for it
 HEALTH = {
     "status": "healthy",
     "version": str,
@@ -21,9 +23,11 @@ HEALTH = {
 READINESS = {"status": ("ready", "not_ready"), "models_available": int, "timestamp": int}
 
 
-@endpoint(answer={"name": str, "version": str, "status": "running"})
-def get_root(_request: Request, _app) -> Response:
-    """What answers here."""
+@endpoint(answers={200: {JSON: {"name": str, "version": str, "status": "running"}, TEXT: "Ollama is running"}})
+def get_root(request: Request, app) -> Response:
+    """What answers here. At Ollama's port it is Ollama, if that service is on."""
+    if request.local_port == OLLAMA_PORT and app.config.services.ollama:
+        return greeting()
     return Response.json({"name": "OffGrid LLM", "version": offgrid.__version__, "status": "running"})
 
 

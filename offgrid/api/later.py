@@ -27,3 +27,15 @@ def list_adapters(_request: Request, _app) -> None:
 def set_adapters(_request: Request, _app) -> None:
     """Not there yet: how strongly each LoRA adapter works."""
     raise NotSupported("This version of OffGrid knows no LoRA adapters; later ones will.")
+
+
+@endpoint(answers={})
+def generate_images(_request: Request, _app) -> None:
+    """Not there yet: images from a text."""
+    raise NotSupported("This version of OffGrid does not generate images; later ones will.")
+
+
+@endpoint(answers={})
+def edit_images(_request: Request, _app) -> None:
+    """Not there yet: images from images and a text."""
+    raise NotSupported("This version of OffGrid does not edit images; later ones will.")

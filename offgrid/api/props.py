@@ -51,12 +51,12 @@ WHICH = Field("model", Text(), "The id of a chat model; when left out, every loa
 def get_props(_request: Request, app, asked: Asked) -> Response:
     """A chat model and its defaults. What only a loaded model tells is null while it `is_sleeping`."""
     model, own = model_for(app, asked, "chat")
-    worker = next((w for w in app.pool.workers if w.model_id == model.worker.id and w.is_ready), None)
+    worker = _worker(app, model)
     facts = worker.facts if worker else {}
     return Response.json(
         {
             "default_generation_settings": {
-                "n_ctx": facts["n_limit"] if worker else _n_ctx(app, model),
+                "n_ctx": _n_ctx(app, model),
                 "params": _default_params(own),
             },
             "total_slots": app.config.engine.for_model(model.id).parallel,
@@ -83,13 +83,24 @@ def list_slots(_request: Request, app, asked: Asked) -> Response:
     return Response.json([slot for w in workers if wanted in (None, w.model_id) for slot in _slots(w)])
 
 
+def context_of(app, model: ModelFile) -> int:
+    """The tokens that one request has, or would have, were the model loaded. Raises InsufficientMemory."""
+    if worker := _worker(app, model):
+        return worker.facts["n_limit"]
+    n_ctx = app.pool.plan(model, app.pool.capacity).n_ctx
+    return min(n_ctx, model.info.n_ctx_train or n_ctx)
+
+
+def _worker(app, model: ModelFile) -> WorkerClient | None:
+    return next((w for w in app.pool.workers if w.model_id == model.worker.id and w.is_ready), None)
+
+
 def _n_ctx(app, model: ModelFile) -> int | None:
-    """The tokens that one request could have, were the model loaded; None when it does not fit."""
+    """None when the model does not fit."""
     try:
-        n_ctx = app.pool.plan(model, app.pool.capacity).n_ctx
+        return context_of(app, model)
     except InsufficientMemory:
         return None
-    return min(n_ctx, model.info.n_ctx_train or n_ctx)
 
 
 def _default_params(own: ModelSettings) -> dict:

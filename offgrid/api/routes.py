@@ -19,7 +19,6 @@ from offgrid.api import (
     later,
     limits,
     loading,
-    lollms_keys,
     metrics,
     models,
     openapi,
@@ -36,6 +35,8 @@ from offgrid.api import (
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
 from offgrid.api.anthropic import messages
 from offgrid.api.endpoint import FORM
+from offgrid.api.lollms import capabilities, keys, missing, personalities
+from offgrid.api.lollms import tokens as lollms_tokens
 from offgrid.api.ollama import absent, blobs, create, manage, pull
 from offgrid.api.ollama import chat as ollama_chat
 from offgrid.api.ollama import embed as ollama_embed
@@ -46,15 +47,19 @@ from offgrid.web.router import Route
 
 # What is of no use without accounts: refused there as multi_user_disabled.
 PeopleRoute = partial(Route, needs_accounts=True)
-AnthropicRoute = partial(Route, family="anthropic")
-LollmsRoute = partial(PeopleRoute, family="lollms")
+# Each family of clients can be switched off, and no other route.
+OpenAIRoute = partial(Route, service="openai")
+AnthropicRoute = partial(Route, family="anthropic", service="anthropic")
+LollmsRoute = partial(Route, family="lollms", service="lollms")
+LollmsPeopleRoute = partial(LollmsRoute, needs_accounts=True)
+OllamaRoute = partial(Route, family="ollama", service="ollama")
 # Whatever a program calls the content: Ollama's documents use plain `curl -d`.
 ANY = ("application/json", "*/*")
 
 
 def ollama_routes(method: str, path: str, handler: Callable, permission: str, **more: bool) -> tuple[Route, ...]:
     """A path of Ollama's API, where its clients look for it and below /ollama."""
-    made = partial(Route, method, handler=handler, permission=permission, family="ollama", accepts=ANY, **more)
+    made = partial(OllamaRoute, method, handler=handler, permission=permission, accepts=ANY, **more)
     return made(path="/api" + path), made(path="/ollama/api" + path)
 
 
@@ -71,8 +76,8 @@ ROUTES = (
     Route("GET", "/v1/system/config", system.get_config, PUBLIC),
     Route("GET", "/v1/system/info", system.get_info, "stats"),
     Route("GET", "/v1/system/stats", system.get_stats, "stats"),
-    Route("GET", "/v1/models", models.list_models, "models"),
-    Route("GET", "/v1/models/{id:path}", models.get_model, "models"),
+    OpenAIRoute("GET", "/v1/models", models.list_models, "models"),
+    OpenAIRoute("GET", "/v1/models/{id:path}", models.get_model, "models"),
     Route("POST", "/v1/models/refresh", models.refresh_models, "models:manage"),
     Route("POST", "/models/refresh", models.refresh_models, "models:manage"),
     Route("POST", "/v1/models/load", residency.load_model, "models:load"),
@@ -85,17 +90,19 @@ ROUTES = (
     Route("POST", "/v1/loading/prewarm", loading.prewarm_path, "models:load"),
     Route("GET", "/v1/cache/stats", cache.get_cache_stats, "models"),
     Route("GET", "/cache/stats", cache.get_cache_stats, "models"),
-    Route("POST", "/v1/chat/completions", chat.create_chat_completion, "chat"),
-    Route("POST", "/v1/completions", completions.create_completion, "chat"),
+    OpenAIRoute("POST", "/v1/chat/completions", chat.create_chat_completion, "chat"),
+    OpenAIRoute("POST", "/v1/completions", completions.create_completion, "chat"),
     AnthropicRoute("POST", "/v1/messages", messages.create_message, "chat"),
     AnthropicRoute("POST", "/v1/messages/count_tokens", messages.count_tokens, "chat"),
-    Route("POST", "/v1/embeddings", embeddings.create_embeddings, "embeddings"),
-    Route("POST", "/v1/responses", responses.create_response, "chat"),
-    Route("POST", "/v1/responses/input_tokens", responses.count_input_tokens, "chat"),
-    Route("GET", "/v1/responses/{id}", responses.get_response, "responses"),
-    Route("DELETE", "/v1/responses/{id}", responses.delete_response, "responses"),
-    Route("POST", "/v1/responses/{id}/cancel", responses.cancel_response, "responses"),
-    Route("GET", "/v1/responses/{id}/input_items", responses.list_input_items, "responses"),
+    OpenAIRoute("POST", "/v1/embeddings", embeddings.create_embeddings, "embeddings"),
+    OpenAIRoute("POST", "/v1/responses", responses.create_response, "chat"),
+    OpenAIRoute("POST", "/v1/responses/input_tokens", responses.count_input_tokens, "chat"),
+    OpenAIRoute("GET", "/v1/responses/{id}", responses.get_response, "responses"),
+    OpenAIRoute("DELETE", "/v1/responses/{id}", responses.delete_response, "responses"),
+    OpenAIRoute("POST", "/v1/responses/{id}/cancel", responses.cancel_response, "responses"),
+    OpenAIRoute("GET", "/v1/responses/{id}/input_items", responses.list_input_items, "responses"),
+    OpenAIRoute("POST", "/v1/images/generations", later.generate_images, "chat"),
+    OpenAIRoute("POST", "/v1/images/edits", later.edit_images, "chat", accepts=("multipart/form-data",)),
     Route("POST", "/tokenize", tokens.tokenize, "chat"),
     Route("POST", "/detokenize", tokens.detokenize, "chat"),
     Route("POST", "/apply-template", tokens.apply_template, "chat"),
@@ -120,14 +127,32 @@ ROUTES = (
     PeopleRoute("GET", "/v1/users/{id}/api-keys", api_keys.list_keys, "account"),
     PeopleRoute("POST", "/v1/users/{id}/api-keys", api_keys.create_key, "account"),
     PeopleRoute("DELETE", "/v1/users/{id}/api-keys/{key_id}", api_keys.revoke_key, "account"),
-    LollmsRoute("POST", "/api/auth/token", auth.create_token, PUBLIC, accepts=(FORM,)),
-    LollmsRoute("GET", "/api/api-keys", lollms_keys.list_keys, "account"),
-    LollmsRoute("POST", "/api/api-keys", lollms_keys.create_key, "account"),
-    LollmsRoute("DELETE", "/api/api-keys", lollms_keys.revoke_keys, "account"),
-    LollmsRoute("DELETE", "/api/api-keys/{id}", lollms_keys.revoke_key, "account"),
-    Route("GET", "/ollama", ollama_models.greet, PUBLIC),
-    Route("GET", "/ollama/v1/models", ollama_models.list_both, "models", family="lollms"),
-    Route("POST", "/ollama/v1/chat/completions", chat.create_chat_completion, "chat", family="lollms"),
+    LollmsPeopleRoute("POST", "/api/auth/token", auth.create_token, PUBLIC, accepts=(FORM,)),
+    LollmsPeopleRoute("GET", "/api/api-keys", keys.list_keys, "account"),
+    LollmsPeopleRoute("POST", "/api/api-keys", keys.create_key, "account"),
+    LollmsPeopleRoute("DELETE", "/api/api-keys", keys.revoke_keys, "account"),
+    LollmsPeopleRoute("DELETE", "/api/api-keys/{id}", keys.revoke_key, "account"),
+    LollmsRoute("POST", "/lollms/v1/tokenize", lollms_tokens.tokenize, "chat"),
+    LollmsRoute("POST", "/lollms/v1/detokenize", lollms_tokens.detokenize, "chat"),
+    LollmsRoute("POST", "/lollms/v1/count_tokens", lollms_tokens.count_tokens, "chat"),
+    LollmsRoute("POST", "/lollms/v1/context_size", lollms_tokens.get_context_size, "models"),
+    LollmsRoute("GET", "/lollms/v1/capabilities", capabilities.get_capabilities, "models"),
+    LollmsRoute("GET", "/lollms/v1/personalities", personalities.list_personalities, "models"),
+    LollmsRoute("POST", "/lollms/v1/long_context_process", missing.process_long_context, "chat"),
+    LollmsRoute("POST", "/lollms/v1/rag/query", missing.query_datastore, "chat"),
+    LollmsRoute("GET", "/lollms/v1/rag/databases", missing.list_datastores, "models"),
+    LollmsRoute("POST", "/lollms/v1/images/edit", missing.edit_image, "chat"),
+    LollmsRoute("POST", "/lollms/v1/audio/speech", missing.speak, "chat"),
+    LollmsRoute("GET", "/lollms/v1/audio/voices", missing.list_voices, "models"),
+    LollmsRoute("POST", "/v1/tokenize", lollms_tokens.tokenize, "chat"),
+    LollmsRoute("POST", "/v1/detokenize", lollms_tokens.detokenize, "chat"),
+    LollmsRoute("POST", "/v1/count_tokens", lollms_tokens.count_tokens, "chat"),
+    LollmsRoute("POST", "/v1/context_size", lollms_tokens.get_context_size, "models"),
+    LollmsRoute("GET", "/v1/personalities", personalities.list_personalities, "models"),
+    LollmsRoute("POST", "/v1/extract_text", missing.extract_text, "chat"),
+    OllamaRoute("GET", "/ollama", ollama_models.greet, PUBLIC),
+    OllamaRoute("GET", "/ollama/v1/models", ollama_models.list_both, "models", family="lollms"),
+    OllamaRoute("POST", "/ollama/v1/chat/completions", chat.create_chat_completion, "chat", family="lollms"),
     *ollama_routes("GET", "/version", ollama_models.get_version, PUBLIC),
     *ollama_routes("GET", "/tags", ollama_models.list_tags, "models"),
     *ollama_routes("GET", "/ps", ollama_models.list_loaded, "models"),

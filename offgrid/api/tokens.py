@@ -40,7 +40,7 @@ PIECES = [{"id": int, "piece": (str, [int])}]
 @endpoint(body=TOKENIZE, answer={"tokens": ([int], PIECES)}, errors=(404, 413, 507))
 def tokenize(request: Request, app, asked: Asked) -> Response:
     """The tokens of a text."""
-    model = _model(app, asked)
+    model = model_with_tokens(app, asked)
     text, with_pieces = asked["content"], asked["with_pieces"]
     _check_text([("content", text)], "content")
     question = TokenizeRequest(
@@ -57,7 +57,7 @@ def tokenize(request: Request, app, asked: Asked) -> Response:
 )
 def detokenize(request: Request, app, asked: Asked) -> Response:
     """The text of tokens."""
-    model = _model(app, asked)
+    model = model_with_tokens(app, asked)
     answer = ask_once(request, app, model, DetokenizeRequest(asked["tokens"]), read_keep_alive(asked))
     return Response.json({"content": answer.text})
 
@@ -66,13 +66,13 @@ def detokenize(request: Request, app, asked: Asked) -> Response:
 def apply_template(request: Request, app, asked: Asked) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
     model, own = model_for(app, asked, "chat")
-    question = RenderRequest(**read_conversation(asked, own.system_prompt))
+    question = RenderRequest(**read_conversation(asked, app, own.system_prompt))
     _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(question.messages)], "messages")
     answer = ask_once(request, app, model, question, read_keep_alive(asked))
     return Response.json({"prompt": answer.text})
 
 
-def _model(app, asked: Asked) -> ModelFile:
+def model_with_tokens(app, asked: Asked) -> ModelFile:
     """A model of any kind that has a vocabulary of its own; the default chat model when none is named."""
     name = asked["model"]
     model = app.catalog.resolve(name) if name else app.default_model("chat")

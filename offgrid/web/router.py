@@ -19,7 +19,8 @@ class Route:
     """One row of the table.
 
     `path` may hold `{name}` (one segment) and `{name:path}` (one or more segments), each standing for whole segments.
-    `family` names the error body's shape; `accepts` the request content types. `needs_accounts`: it is of no use on a
+    `family` names the error body's shape; `accepts` the request content types. `service`: of which of the families of
+    clients that can be switched off it is; "": of none, so it is always there. `needs_accounts`: it is of no use on a
     server without accounts, and refused there. `streams_body`: the handler reads it as it comes, however long it is.
     """
 
@@ -29,6 +30,7 @@ class Route:
     permission: str
     family: str = "openai"
     accepts: tuple[str, ...] = ("application/json",)
+    service: str = ""
     needs_accounts: bool = False
     streams_body: bool = False
 
