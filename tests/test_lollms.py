@@ -54,6 +54,7 @@ def lollms(tmp_path_factory):
     """A server with a chat model that says one thing, an embedding model, and two personalities."""
     folder = tmp_path_factory.mktemp("lollms")
     tiny_models.scripted_model(folder / "text.gguf", ["Good ", "day, ", "🐟", "!"])
+    tiny_models.scripted_model(folder / "thinker.gguf", ["Yes."], template=tiny_models.THINKING)
     tiny_models.embedding_model(folder / "vectors.gguf")
     (folder / "offgrid.yaml").write_text(SETTINGS)
     flags = ("--config", str(folder / "offgrid.yaml"), "--ctx-size", "512", "--speculation", "off")
@@ -199,6 +200,22 @@ def test_personalities_are_listed_without_their_prompts(lollms):
         answer = ask(lollms, path)
         assert [(one["id"], one["name"]) for one in answer["data"]] == [("pirate", "Pirate Pete"), ("plain", "plain")]
         assert PIRATE not in json.dumps(answer)
+
+
+# --- the client library of LoLLMs ---
+
+
+@pytest.mark.parametrize("off", [False, {"type": "disabled"}])
+def test_thinking_is_switched_off_as_the_library_writes_it(lollms, off):
+    """Its three ways in one request, and each alone; `thinking` alone is GLM's."""
+    empty_thought = "<think>\n\n</think>"
+    hi, kwargs = ("user", "Hi"), {"enable_thinking": False, "thinking": False}
+    for fields in ({"thinking": off, "reasoning_effort": "none", "chat_template_kwargs": kwargs}, {"thinking": off}):
+        assert empty_thought in prompt_of(lollms, hi, model="thinker", **fields)
+    assert empty_thought not in prompt_of(lollms, hi, model="thinker", thinking=True, reasoning_effort="high")
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "thinking": {"type": "maybe"}}
+    status, _, answer = lollms.request("/v1/chat/completions", asked)
+    assert (status, answer["error"]["param"]) == (400, "thinking")
 
 
 # --- what is here, and what is not yet ---
