@@ -69,7 +69,13 @@ LOGPROBS = {"/v1/chat/completions": True, "/v1/completions": 2}
 WITH = {"stream_options": {"stream": True}, "top_logprobs": {"logprobs": True}, "tools": {"tool_choice": "none"}}
 RESPONSES = "/v1/responses"
 # The same of requests that have another form.
-OWN_VALUES = {RESPONSES: {"prompt": {"id": "pmpt_1"}, "tools": [{**TOOL["function"], "type": "function"}]}}
+OWN_VALUES = {
+    RESPONSES: {
+        "prompt": {"id": "pmpt_1"},
+        "stream_options": {"include_obfuscation": False},
+        "tools": [{**TOOL["function"], "type": "function"}],
+    }
+}
 OWN_WITH = {RESPONSES: {"top_logprobs": {"include": ["message.output_text.logprobs"]}}}
 NEEDED = {
     RESPONSES: {"input": "Hi", "max_output_tokens": 1},

@@ -121,9 +121,10 @@ def test_a_stream_that_cannot_be_kept_fails_at_its_end(tiny_server):
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_an_error_before_the_first_event_has_a_status_and_names_the_field(tiny_server, is_streamed):
+def test_an_error_before_the_first_event_has_a_status_and_names_the_field(start_server, endless_models, is_streamed):
+    server = start_server("--models-dir", str(endless_models))  # which sends no comments before the first event
     for body, param in (({"input": "word " * 20_000}, "input"), ({"input": "x", "temperature": 3}, "temperature")):
-        status, headers, answer = tiny_server.request(PATH, {**body, "stream": is_streamed})
+        status, headers, answer = server.request(PATH, {**body, "stream": is_streamed})
         assert (status, headers.get_content_type()) == (400, "application/json")
         assert answer["error"]["param"] == param
 
