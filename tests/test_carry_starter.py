@@ -22,8 +22,9 @@ from offgrid.errors import SetupError
 CONTENT = b"GGUF and so on"
 NO_PYTHON = "/nonexistent/python"  # proves that pip was not run
 HOLD_THE_FOLDER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who tests in the background may have it ignored
 from offgrid.carry.files import work_folder
 with work_folder(Path(sys.argv[1]), lambda: None) as work:
     (work / "part").write_bytes(b"half a file")

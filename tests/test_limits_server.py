@@ -31,16 +31,20 @@ def usage(server: RunningServer, query: str = "") -> dict:
 
 
 def open_stream(server: RunningServer, text: str = "Hello!") -> socket.socket:
-    """A chat without an end, whose first text has arrived: the model has begun with it."""
+    """A chat without an end, whose first bytes have arrived."""
     body = json.dumps({"messages": [{"role": "user", "content": text}], "stream": True, "ignore_eos": True})
     sock = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     sock.sendall((head + body).encode())
-    received = b""
-    while b"content" not in received.partition(b"\r\n\r\n")[2]:  # before it there may be comments
-        received += sock.recv(4096)
-    assert b"200 OK" in received
+    assert b"200 OK" in sock.recv(4096)
     return sock
+
+
+def await_text(sock: socket.socket) -> None:
+    """Until the model has begun with a stream; before that only comments come."""
+    received = b""
+    while b'"content"' not in received:
+        received += sock.recv(4096)
 
 
 # --- without a model ---
@@ -209,7 +213,8 @@ def test_a_client_that_hangs_up_gives_its_place_back_and_is_charged_with_its_pro
     n_prompt = tiny_server.chat("word " * 300)["usage"]["prompt_tokens"]
     assert n_prompt > 200
     after = quotas(tiny_server)["tokens/minute"]["current"]
-    with open_stream(tiny_server, "word " * 300):
+    with open_stream(tiny_server, "word " * 300) as stream:
+        await_text(stream)
         wait_until(lambda: quotas(tiny_server)["concurrent/now"]["current"] == 1)
         status, headers, answer = tiny_server.request("/v1/chat/completions", SAY)
         assert (status, headers["Retry-After"]) == (429, "1")
