@@ -12,11 +12,12 @@ JSON, EVENTS, TEXT, CSV, HTML = "application/json", "text/event-stream", "text/p
 NDJSON = "application/x-ndjson"  # a stream, too: an object a line
 
 OPENAI_ERROR = {"message": str, "type": str, "code": (str, None), "param": (str, None)}
+ANTHROPIC_ERROR = {"type": str, "message": str, "details?": {"error_code": str}}
 # family of a route → the body of its errors; a head that cannot be read has no route, so no family either
 ERRORS = {
     "openai": {"error": OPENAI_ERROR},
     "lollms": {"error": OPENAI_ERROR, "detail?": str},
-    "anthropic": {"type?": "error", "error": {"type": str, "message": str}, "request_id?": str},
+    "anthropic": {"type?": "error", "error": ANTHROPIC_ERROR, "request_id?": str},
     "ollama": {"error": (str, OPENAI_ERROR)},
 }
 

@@ -30,7 +30,8 @@ def anthropic(error: ApiError) -> dict:
     if isinstance(error, ContextLengthExceeded):  # by these words agents know that they must shorten the conversation
         message = f"prompt is too long: {error.n_prompt_tokens} tokens > {error.n_ctx - 1} maximum. {message}"
     kind = ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": message}}
+    details = {"details": {"error_code": error.code}} if error.code in ANTHROPIC_CODES else {}
+    return {"type": "error", "error": {"type": kind, "message": message, **details}}
 
 
 ANTHROPIC_TYPES = {
@@ -41,6 +42,7 @@ ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
 }
+ANTHROPIC_CODES = {"thread_unsupported_request"}  # codes that its package looks at
 # The family is a column of the routes table.
 BODIES: dict[str, Callable[[ApiError], dict]] = {
     "openai": openai,

@@ -1,6 +1,7 @@
 """What a message of Anthropic's clients says beside the conversation: how long, how it is drawn, thinking, its form."""
 
 from dataclasses import replace
+from typing import Any
 
 from offgrid.api.fields import Asked, Field, Ignored, Object, Unsupported, Variants, required
 from offgrid.api.response_format import JsonSchema
@@ -68,11 +69,23 @@ NO_OPS = (
     Ignored("fallbacks", _ONE_SERVICE),
     Ignored("billing_policy", _ONE_SERVICE),
 )
+
+
+class Threads(Unsupported):
+    """Refused in the words by which the package knows that it must send conversations whole, and then does."""
+
+    def read(self, value: Any, path: str) -> None:
+        try:
+            super().read(value, path)
+        except BadRequest as error:
+            raise BadRequest(error.message, code="thread_unsupported_request", param=path) from None
+
+
 NOT_HERE = (
     Unsupported("container", "code is not run here."),
     Unsupported("mcp_servers", "call them yourself, and send their tools in tools.", []),
     Unsupported("compaction", "the prompt is what messages say."),
-    Unsupported("thread", "conversations are sent whole with each message."),
+    Threads("thread", "conversations are sent whole with each message."),
 )
 
 
