@@ -34,7 +34,7 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
-@pytest.mark.timeout(560)
+@pytest.mark.timeout(1800)  # of the full tier; the model tier needs half a minute
 @pytest.mark.parametrize(
     "phases",
     [
