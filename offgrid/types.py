@@ -181,8 +181,24 @@ class CountRequest:
     template_values: dict = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class LengthsRequest:
+    """How many tokens each of these texts has, without what a vocabulary puts around them."""
+
+    texts: list[str]
+
+
 # What a model is asked; None: only to be loaded.
-Asked = GenerateRequest | EmbedRequest | TokenizeRequest | DetokenizeRequest | RenderRequest | CountRequest | None
+Asked = (
+    GenerateRequest
+    | EmbedRequest
+    | TokenizeRequest
+    | DetokenizeRequest
+    | RenderRequest
+    | CountRequest
+    | LengthsRequest
+    | None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +320,15 @@ class Count:
     n_tokens: int
 
 
-End = Finish | Vectors | Loaded | Tokens | Text | Count
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """The end of a LengthsRequest. `n_limit`: the most tokens that the model takes in at once."""
+
+    n_tokens: tuple[int, ...]
+    n_limit: int
+
+
+End = Finish | Vectors | Loaded | Tokens | Text | Count | Lengths
 Part = Delta | Thought | CallBegun | CallArguments
 Event = Begun | Part | End | ApiError
 # A sink is called by the engine's reader thread, so it must not block. The last call, and only the last,

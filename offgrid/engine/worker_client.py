@@ -36,6 +36,8 @@ from offgrid.types import (
     Event,
     Finish,
     GenerateRequest,
+    Lengths,
+    LengthsRequest,
     Loaded,
     RenderRequest,
     Sink,
@@ -58,6 +60,7 @@ OPS = {
     DetokenizeRequest: "detokenize",
     RenderRequest: "render",
     CountRequest: "count",
+    LengthsRequest: "lengths",
 }
 # The worker's error kinds → the error that the client is told.
 ERRORS: dict[str, Callable[[dict], ApiError]] = {
@@ -257,6 +260,8 @@ class WorkerClient:
                 self._close(message["id"], Text(message["text"]))
             case "count":
                 self._close(message["id"], Count(message["n"]))
+            case "lengths":
+                self._close(message["id"], Lengths(tuple(message["n_tokens"]), message["n_limit"]))
             case "figures":
                 self._meters.stepped(self.model_id, message["steps"], message["computing_s"])
                 self.figures = message

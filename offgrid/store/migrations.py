@@ -113,6 +113,90 @@ CREATE TABLE variants (
 ) STRICT, WITHOUT ROWID;
 """
 
+# What is deleted is first marked, and then cleared away in small steps: a large document must not hold up other writes.
+# `words` is what is indexed where that is not the heading and the text themselves; `store` stands in each chunk, and in
+# the index as s1, s2 …, so that a search reads the entries of one store only.
+_KNOWLEDGE = """
+CREATE TABLE datastores (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
+    name TEXT NOT NULL, description TEXT NOT NULL, is_on INTEGER NOT NULL,
+    chunk_tokens INTEGER NOT NULL, overlap_tokens INTEGER NOT NULL,
+    space INTEGER,                         -- the vectors that are searched; NULL: there are none, only words
+    is_gone INTEGER NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX datastores_by_name ON datastores (owner, name) WHERE NOT is_gone;
+CREATE TABLE datastore_shares (
+    store INTEGER NOT NULL REFERENCES datastores (number) ON DELETE CASCADE,
+    grantee TEXT NOT NULL,                 -- an account, or * for everybody
+    level TEXT NOT NULL, PRIMARY KEY (store, grantee)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX datastore_shares_by_grantee ON datastore_shares (grantee);
+CREATE TABLE vector_spaces (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    store INTEGER NOT NULL REFERENCES datastores (number) ON DELETE CASCADE,
+    model TEXT NOT NULL, file TEXT NOT NULL, n_dim INTEGER NOT NULL -- file: what tells it from another of that name
+) STRICT;
+CREATE INDEX vector_spaces_by_store ON vector_spaces (store);
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    store INTEGER NOT NULL REFERENCES datastores (number) ON DELETE CASCADE,
+    state TEXT NOT NULL,                   -- incoming, ready, gone
+    name TEXT NOT NULL, content_type TEXT NOT NULL, n_bytes INTEGER NOT NULL, hash BLOB NOT NULL,
+    metadata TEXT NOT NULL, n_pages INTEGER, n_chunks INTEGER NOT NULL,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX documents_by_hash ON documents (store, hash) WHERE state = 'ready';
+CREATE UNIQUE INDEX documents_by_name ON documents (store, name) WHERE state = 'ready';
+CREATE INDEX documents_by_state ON documents (state) WHERE state <> 'ready';
+CREATE TABLE document_texts (
+    document INTEGER PRIMARY KEY REFERENCES documents (number) ON DELETE CASCADE, data BLOB NOT NULL -- zlib
+) STRICT;
+CREATE TABLE chunks (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, store INTEGER NOT NULL,
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    position INTEGER NOT NULL, start_char INTEGER NOT NULL, end_char INTEGER NOT NULL, page INTEGER,
+    heading TEXT NOT NULL, text TEXT NOT NULL, words TEXT
+) STRICT;
+CREATE UNIQUE INDEX chunks_by_document ON chunks (document, position);
+CREATE VIEW chunk_contents AS
+SELECT number, 's' || store AS store, coalesce(words, heading || char(10) || text) AS words FROM chunks;
+CREATE VIRTUAL TABLE chunk_words USING fts5 (
+    store, words, content = 'chunk_contents', content_rowid = 'number',
+    tokenize = 'porter unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER chunk_added AFTER INSERT ON chunks BEGIN
+    INSERT INTO chunk_words (rowid, store, words)
+    VALUES (new.number, 's' || new.store, coalesce(new.words, new.heading || char(10) || new.text));
+END;
+CREATE TRIGGER chunk_deleted AFTER DELETE ON chunks BEGIN
+    INSERT INTO chunk_words (chunk_words, rowid, store, words)
+    VALUES ('delete', old.number, 's' || old.store, coalesce(old.words, old.heading || char(10) || old.text));
+END;
+CREATE TABLE document_vectors (
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    space INTEGER NOT NULL REFERENCES vector_spaces (number) ON DELETE CASCADE,
+    data BLOB NOT NULL,                    -- float32, little-endian, (n_chunks, n_dim), rows of unit length
+    PRIMARY KEY (document, space)
+) STRICT;
+CREATE INDEX document_vectors_by_space ON document_vectors (space);
+CREATE TABLE vector_parts (                -- of a document that is not ready in that space
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    space INTEGER NOT NULL REFERENCES vector_spaces (number) ON DELETE CASCADE,
+    first INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (document, space, first)
+) STRICT;
+CREATE INDEX vector_parts_by_space ON vector_parts (space);
+CREATE TABLE intake (                      -- files that were accepted and are not yet documents
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    store INTEGER NOT NULL REFERENCES datastores (number) ON DELETE CASCADE,
+    task TEXT NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, is_upload INTEGER NOT NULL, content_type TEXT NOT NULL,
+    metadata TEXT NOT NULL, does_replace INTEGER NOT NULL,
+    document INTEGER REFERENCES documents (number) ON DELETE SET NULL -- as far as it has come
+) STRICT;
+CREATE INDEX intake_by_task ON intake (task, number);
+CREATE INDEX intake_by_document ON intake (document);
+CREATE INDEX intake_by_store ON intake (store);
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
@@ -122,4 +206,5 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("audit", _AUDIT),
     ("responses", _RESPONSES),
     ("variants", _VARIANTS),
+    ("knowledge", _KNOWLEDGE),
 )

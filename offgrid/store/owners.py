@@ -6,13 +6,14 @@ A new table with that column is added to OWNED_TABLES; a test holds it against t
 import sqlite3
 from collections.abc import Iterable
 
-OWNED_TABLES = ("sessions", "tasks", "responses")
+OWNED_TABLES = ("sessions", "tasks", "responses", "datastores")
 
 
 def delete_owned(sql: sqlite3.Connection, owner: str, tables: Iterable[str] = OWNED_TABLES) -> None:
     """Delete everything of `owner`, within a transaction of `Database.write`."""
     for table in tables:
         sql.execute(f"DELETE FROM {table} WHERE owner = ?", (owner,))
+    sql.execute("DELETE FROM datastore_shares WHERE grantee = ?", (owner,))
 
 
 def adopt(sql: sqlite3.Connection, owner: str, new_owner: str, tables: Iterable[str] = OWNED_TABLES) -> None:

@@ -11,6 +11,7 @@ Message kinds, worker → router (the router's reader is `engine/worker_client.p
   {"op": "tokens", "id", "pieces": [[token, piece]…]} + blob of int32 tokens
   {"op": "text", "id", "text"}
   {"op": "count", "id", "n"}
+  {"op": "lengths", "id", "n_tokens", "n_limit"}
 The kinds of text are "thought", "call" (the text is a tool's name) and "arguments"; `call` counts the calls from 0.
 Scores are [[piece, start, logprob, [[piece, logprob]…]]…]; a piece is the characters that have its bytes' numbers.
 An error is {"kind", "message", …}: kinds are the keys of `engine/worker_client.ERRORS`.
@@ -95,6 +96,10 @@ class Channel:
     def count(self, id: int, n: int) -> None:
         """Any thread."""
         self.send({"op": "count", "id": id, "n": n})
+
+    def lengths(self, id: int, n_tokens: list[int], n_limit: int) -> None:
+        """Any thread."""
+        self.send({"op": "lengths", "id": id, "n_tokens": n_tokens, "n_limit": n_limit})
 
     def send(self, message: dict, blob: bytes = b"") -> None:
         """Any thread."""

@@ -4,8 +4,8 @@ A service has `loop` (what the model's thread runs), `facts` (for the router, on
 thread calls.
 Message kinds, router → worker: {"op": "generate", "id", …GenerateRequest}, {"op": "embed", "id", "texts"},
 {"op": "tokenize", "id", …TokenizeRequest}, {"op": "detokenize", "id", "tokens"},
-{"op": "render", "id", …RenderRequest}, {"op": "count", "id", …CountRequest}, {"op": "cancel", "id"},
-{"op": "threads", "n"}.
+{"op": "render", "id", …RenderRequest}, {"op": "count", "id", …CountRequest}, {"op": "lengths", "id", "texts"},
+{"op": "cancel", "id"}, {"op": "threads", "n"}.
 What is about text alone is answered at once, beside the loop.
 """
 
@@ -103,6 +103,10 @@ class Service:
                 self.channel.text(message["id"], self.render(message))
             case "count":
                 self.channel.count(message["id"], self.count(message))
+            case "lengths":
+                bare = {"add_special": False, "parse_special": False}
+                lengths = [len(self.tokenize(text, **bare)) for text in message["texts"]]
+                self.channel.lengths(message["id"], lengths, self.n_limit)
             case "cancel":
                 self.cancel(message["id"])
             case "threads":

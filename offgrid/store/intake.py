@@ -1,0 +1,89 @@
+"""Files that were accepted for a data store and are not yet documents: what is left to do after a power cut.
+
+Each has the task that works on it. Must stay true: a row goes in the transaction that makes its document found
+(`documents.finish`), or when it is given up; an uploaded file belongs to its row.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offgrid.store.datastores import DataStore
+from offgrid.store.db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One file to be taken in. `path` is ours to delete where `is_upload`."""
+
+    name: str
+    path: Path
+    is_upload: bool
+    content_type: str = ""
+    metadata: dict[str, str] | None = None
+    does_replace: bool = False
+    number: int = 0
+    store: int = 0
+    document: int | None = None  # as far as it has come
+
+
+class Intake:
+    """Every method may be called from any thread."""
+
+    def __init__(self, db: Database):
+        self._db = db
+
+    def add(self, store: DataStore, task: str, files: Sequence[Accepted]) -> None:
+        with self._db.write() as sql:
+            sql.executemany(
+                "INSERT INTO intake (store, task, name, path, is_upload, content_type, metadata, does_replace)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(store.number, task, *_columns(file)) for file in files],
+            )
+
+    def of(self, task: str) -> list[Accepted]:
+        """What is left of it, in order."""
+        rows = self._db.read("SELECT * FROM intake WHERE task = ? ORDER BY number", (task,))
+        return [_accepted(row) for row in rows]
+
+    def tasks(self) -> list[str]:
+        """Those that have something left, the oldest first."""
+        return [row["task"] for row in self._db.read("SELECT task FROM intake GROUP BY task ORDER BY min(number)")]
+
+    def uploads(self) -> set[str]:
+        """The paths of all uploaded files that still belong to somebody."""
+        return {row["path"] for row in self._db.read("SELECT path FROM intake WHERE is_upload")}
+
+    def note_document(self, number: int, document: int | None) -> None:
+        with self._db.write() as sql:
+            sql.execute("UPDATE intake SET document = ? WHERE number = ?", (document, number))
+
+    def give_up(self, number: int) -> None:
+        with self._db.write() as sql:
+            sql.execute("DELETE FROM intake WHERE number = ?", (number,))
+
+    def move(self, task: str, new_task: str) -> None:
+        """Another task goes on with what is left."""
+        with self._db.write() as sql:
+            sql.execute("UPDATE intake SET task = ? WHERE task = ?", (new_task, task))
+
+
+def _columns(file: Accepted) -> tuple:
+    about = (file.content_type, json.dumps(file.metadata or {}), file.does_replace)
+    return (file.name, str(file.path), file.is_upload, *about)
+
+
+def _accepted(row: sqlite3.Row) -> Accepted:
+    return Accepted(
+        row["name"],
+        Path(row["path"]),
+        bool(row["is_upload"]),
+        row["content_type"],
+        json.loads(row["metadata"]),
+        bool(row["does_replace"]),
+        row["number"],
+        row["store"],
+        row["document"],
+    )
