@@ -32,6 +32,10 @@ def main(argv: list[str] | None = None) -> int:
         from offgrid.worker.measure import main as run_measure
 
         return run_measure(int(argv[1]))
+    if argv[:1] == ["_read"]:
+        from offgrid.rag.readers.child import main as run_reader
+
+        return run_reader(int(argv[1]))
     try:
         return _run(argv)
     except SetupError as error:

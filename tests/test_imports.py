@@ -27,7 +27,7 @@ BELOW = {
     "images": {"procs"},
     "worker": {"procs", "grammar", "dialects"},
     "carry": {"procs"},
-    "rag": {"engine", "store"},
+    "rag": {"engine", "procs", "store"},
     "agents": {"engine", "rag", "store", "procs"},
     "api": {"web", "grammar", "dialects", "engine", "images", "rag", "agents", "store"},
 }
@@ -37,6 +37,7 @@ HOMES = {
     "jinja2": {"worker"},
     "numpy": {"rag", "worker", "carry"},
     "bcrypt": {"store"},
+    "pypdf": {"rag"},
     "yaml": {"config"},
     "stable_diffusion_cpp": {"images"},
     "PIL": {"images"},
