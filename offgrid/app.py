@@ -20,6 +20,7 @@ from offgrid.errors import ApiError, ClientGone, InternalError, UnsupportedMedia
 from offgrid.logs import Logs
 from offgrid.procs.budget import Budget
 from offgrid.procs.usage import Usage
+from offgrid.rag.knowledge import Knowledge
 from offgrid.sections import Config
 from offgrid.store.accounts import Accounts
 from offgrid.store.audit import AuditLog, system_entry
@@ -73,6 +74,10 @@ class App:
         self.catalog = Catalog(folders, dict(config.engine.aliases), self.variants.all)
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
+        self.knowledge = Knowledge(
+            *(self.db, self.tasks, self.pool, self.catalog, config.engine, config.rag),
+            config.paths.data_dir / "uploads",
+        )
         self.machine = Usage(lambda: {worker.model_id: worker.pid for worker in self.pool.workers if worker.pid})
         self.traffic = Traffic()
         self.guard = Guard(config.server.allowed_hosts, config.server.cors_origins)
@@ -98,6 +103,8 @@ class App:
         if self.auditor:
             self.auditor.start()
             self.auditor.record(system_entry("server start", {"version": offgrid.__version__}))
+        if self.config.rag.enabled:
+            self.knowledge.start()
         self.server.start()
 
     def preload(self) -> None:
@@ -118,6 +125,7 @@ class App:
             lambda: self.pool.stop(self.config.server.shutdown_grace_s),
             self.server.stop,
             self.tasks.stop,
+            self.knowledge.stop,
             self.accounts.close,
             self.usage.close,
             self._end_audit,

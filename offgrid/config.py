@@ -20,6 +20,7 @@ from offgrid.sections import (
     ModelSettings,
     PathSettings,
     Personality,
+    RagSettings,
     ServerSettings,
     ServiceSettings,
 )
@@ -63,6 +64,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], default_path: 
         access=AccessSettings(**sections["access"]),
         services=ServiceSettings(**sections["services"]),
         engine=EngineSettings(**sections["engine"]),
+        rag=RagSettings(**sections["rag"]),
         paths=PathSettings(**sections["paths"]),
         log=LogSettings(**sections["log"]),
         personalities=MappingProxyType(_personalities(content.get("personalities"), file)),

@@ -100,6 +100,8 @@ class ModelSettings:
     seed: int | None = None
     stop: tuple[str, ...] | None = None
     max_tokens: int | None = None
+    query_prefix: str | None = None
+    document_prefix: str | None = None
     aliases: tuple[str, ...] = ()
 
 
@@ -142,6 +144,16 @@ EACH_ITS_OWN = (ModelSettings.__dataclass_fields__.keys() & EngineSettings.__dat
 
 
 @dataclass(frozen=True, slots=True)
+class RagSettings:
+    enabled: bool = True
+    chunk_tokens: int = 200
+    overlap_tokens: int = 40
+    max_file_bytes: int = 100 * 1024 * 1024
+    roots: tuple[Path, ...] = ()
+    fetch_urls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PathSettings:
     """Absolute when they come from `load`."""
 
@@ -169,6 +181,7 @@ class Config:
     access: AccessSettings = field(default_factory=AccessSettings)
     services: ServiceSettings = field(default_factory=ServiceSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    rag: RagSettings = field(default_factory=RagSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     log: LogSettings = field(default_factory=LogSettings)
     personalities: Mapping[str, Personality] = field(default_factory=lambda: MappingProxyType({}))  # by their ids

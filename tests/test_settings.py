@@ -58,12 +58,13 @@ def test_offgrid_yaml_holds_every_setting_with_its_default():
     assert loaded.personalities == {}
     assert loaded.engine == config.EngineSettings()
     assert loaded.log == config.LogSettings()
+    assert loaded.rag == config.RagSettings()
     assert loaded.paths == config.PathSettings(models_dir=ROOT / "models", data_dir=ROOT / "data")
 
 
 def test_the_examples_in_offgrid_yaml_work_and_show_every_setting_of_models_and_personalities():
     lines = (ROOT / "offgrid.yaml").read_text(encoding="utf-8").splitlines()
-    start, end = lines.index("aliases:"), lines.index("paths:")
+    start, end = lines.index("aliases:"), lines.index("rag:")
     example = [line.replace("# ", "", 1) if line.startswith("  #") else line for line in lines[start : end - 1]]
     Path("my-template.jinja").write_text("{{ messages }}")
     Path("offgrid.yaml").write_text("\n".join(example), encoding="utf-8")

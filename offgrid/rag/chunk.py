@@ -65,7 +65,7 @@ def _atoms(parsed: Parsed, count: Count, most: int) -> Iterator[Atom]:
         text = parsed.text[block.start : block.end]
         if block.kind == "heading":
             path = [(level, above) for level, above in path if level < block.level]
-            path.append((block.level, _BETWEEN_WORDS.sub(" ", text).strip()))
+            path.append((block.level, _title(text)))
         headings = " > ".join(text for _, text in path)[:MAX_HEADING_CHARS]
         if block.kind == "table":
             headings = _with_header(headings, text)
@@ -77,6 +77,12 @@ def _atoms(parsed: Parsed, count: Count, most: int) -> Iterator[Atom]:
                 yield from _counted(parsed.text, pending, count, most)
                 pending, n_chars = [], 0
     yield from _counted(parsed.text, pending, count, most)
+
+
+def _title(heading: str) -> str:
+    """A heading without what marks it as one in Markdown or reStructuredText."""
+    lines = [line for line in heading.splitlines() if any(map(str.isalnum, line))] or [heading]
+    return _BETWEEN_WORDS.sub(" ", " ".join(lines)).strip(" #*=-_~`^")
 
 
 def _with_header(headings: str, table: str) -> str:

@@ -148,7 +148,7 @@ class DataStores:
             if not rows.rowcount:
                 raise NotFound(f"The data store {store.name!r} is not shared with {grantee[:100]!r}.")
 
-    def shares(self, store: DataStore) -> list[tuple[str, str]]:
+    def shares(self, store: DataStore) -> "list[tuple[str, str]]":
         """(grantee, level) of everybody with whom it is shared."""
         rows = self._db.read(
             "SELECT grantee, level FROM datastore_shares WHERE store = ? ORDER BY grantee", (store.number,)

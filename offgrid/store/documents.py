@@ -116,7 +116,18 @@ class Documents:
     def add_vectors(self, number: int, space: Space, first: int, data: bytes) -> None:
         """Vectors of the chunks from position `first` on: (n, n_dim) float32, little-endian, rows of unit length."""
         with self._db.write() as sql:
-            sql.execute("INSERT OR REPLACE INTO vector_parts VALUES (?, ?, ?, ?)", (number, space.number, first, data))
+            sql.execute(  # nothing when the document, or the space, has gone
+                "INSERT OR REPLACE INTO vector_parts SELECT d.number, v.number, ?, ? FROM documents AS d, vector_spaces"
+                " AS v WHERE d.number = ? AND d.state <> ? AND v.number = ?",
+                (first, data, number, GONE, space.number),
+            )
+
+    def parts(self, number: int, space: Space) -> bytes:
+        """The vectors that are there, of its chunks in their order."""
+        rows = self._db.read(
+            "SELECT data FROM vector_parts WHERE document = ? AND space = ? ORDER BY first", (number, space.number)
+        )
+        return b"".join(row["data"] for row in rows)
 
     def n_vectors(self, number: int, space: Space) -> int:
         """How many of its first chunks have their vectors already."""
@@ -137,7 +148,9 @@ class Documents:
         with self._db.write() as sql:
             if _check_store(sql, store) != (space.number if space else None):
                 raise SpaceChanged
-            row = sql.execute("SELECT * FROM documents WHERE number = ?", (number,)).fetchone()
+            row = sql.execute("SELECT * FROM documents WHERE number = ? AND state = ?", (number, INCOMING)).fetchone()
+            if row is None:
+                raise NotFound("The document was given up while it came in.", code="document_not_found")
             old = _check_new(sql, store.number, row["name"], row["hash"], does_replace=does_replace)
             if old is not None:
                 sql.execute("UPDATE documents SET state = ? WHERE number = ?", (GONE, old))

@@ -1,6 +1,7 @@
 """Tasks as they are kept: what long work was asked for, by whom, and what came of it.
 
-Knows rows only; the work itself is `tasks.py`'s. Must stay true: a task ends once, in one of ENDS; an owner never sees
+Knows rows only; the work itself is `tasks.py`'s. Must stay true: a task ends once, in one of ENDS, but that an
+interrupted one may be gone on with; an owner never sees
 another's task.
 """
 
@@ -87,6 +88,16 @@ class TaskRows:
                 f" WHERE status IN {UNFINISHED}",
                 (INTERRUPTED, now, now),
             )
+
+    def reopen(self, id: str) -> Task | None:
+        """Make an interrupted task a pending one; None when there is none with this id."""
+        with self._db.write() as sql:
+            row = sql.execute(
+                "UPDATE tasks SET status = 'pending', error = NULL, started_at = NULL, completed_at = NULL,"
+                " updated_at = ? WHERE id = ? AND status = 'interrupted' RETURNING *",
+                (time.time(), id),
+            ).fetchone()
+        return _task(row) if row else None
 
     def get(self, owner: str, id: str) -> Task:
         """Raises NotFound, also for somebody else's."""

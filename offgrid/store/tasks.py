@@ -29,7 +29,11 @@ MAX_LINE_CHARS = 500
 
 
 class Cancelled(Exception):
-    """Raised in a task's function when it is to end: by a person, or because the server stops."""
+    """Raised in a task's function when it is to end: by a person, or, as Interrupted, because the server stops."""
+
+
+class Interrupted(Cancelled):
+    """The server stops; what the task has done so far may be gone on with (`Tasks.resume`)."""
 
 
 class Run:
@@ -38,7 +42,7 @@ class Run:
     def __init__(self, task: Task, work: "Work", save: Callable[[Task], None], now: Callable[[], float]):
         self.work = work
         self.task = task
-        self.is_cancelled = False  # set by any thread; only ever to True
+        self.is_cancelled = self.is_interrupted = False  # set by any thread; only ever to True
         self._save = save
         self._now = now
         self._saved_at = now()
@@ -58,6 +62,8 @@ class Run:
 
     def check(self) -> None:
         """Raise Cancelled when it is to end: for work that has nothing to report yet."""
+        if self.is_interrupted:
+            raise Interrupted
         if self.is_cancelled:
             raise Cancelled
 
@@ -93,11 +99,13 @@ class Tasks:
                 raise Unavailable("The server is stopping.", code="server_stopping")
             if len(self._runs) >= N_THREADS + N_WAITING:
                 raise Unavailable(f"{len(self._runs)} tasks are unfinished, and that is the most.", retry_after_s=10)
-            run = Run(self._rows.add(owner, name, description), work, self._rows.save, self._now)
-            self._runs[run.task.id] = run
-            self._waiting.append(run)
-            self._begin_next()
-            return run.task
+            return self._begin(self._rows.add(owner, name, description), work)
+
+    def resume(self, id: str, work: Work) -> Task | None:
+        """Go on with a task that an earlier server did not finish; None when there is no such task."""
+        with self._changed:
+            task = self._rows.reopen(id)
+            return None if task is None else self._begin(task, work)
 
     def get(self, owner: str, id: str) -> Task:
         """Raises NotFound, also for somebody else's."""
@@ -135,7 +143,7 @@ class Tasks:
             self._is_stopping = True
             self._waiting.clear()
             for run in self._runs.values():
-                run.is_cancelled = True
+                run.is_cancelled = run.is_interrupted = True
             self._changed.wait_for(lambda: not self._n_working, timeout_s)
             self._runs.clear()
             self._interrupt_unfinished()
@@ -145,6 +153,13 @@ class Tasks:
             self._rows.interrupt_unfinished()
         except StorageFull as error:  # no reason not to start, or not to stop
             log.warning("unfinished tasks could not be marked: %s", error.message)
+
+    def _begin(self, task: Task, work: Work) -> Task:
+        """Put a pending task in the queue; the lock is held."""
+        run = self._runs[task.id] = Run(task, work, self._rows.save, self._now)
+        self._waiting.append(run)
+        self._begin_next()
+        return run.task
 
     def _begin_next(self) -> None:
         """Give free threads to those who wait; the lock is held."""
@@ -172,8 +187,10 @@ class Tasks:
         try:
             self._rows.save(run.task)
             result = json.loads(json.dumps(run.work(run)))  # as it will be read again
+        except Interrupted:
+            return {"status": "interrupted", "error": INTERRUPTED}
         except Cancelled:
-            return {"status": "interrupted", "error": INTERRUPTED} if self._is_stopping else {"status": "cancelled"}
+            return {"status": "cancelled"}
         except ApiError as error:
             return {"status": "failed", "error": error.message}
         except OSError as error:

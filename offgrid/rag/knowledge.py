@@ -1,0 +1,322 @@
+"""The knowledge base as a whole: what the API and the agents ask of it.
+
+Owns the data stores' documents, their vectors in memory, and the work on them in the background. Every store keeps to
+one embedding model; while that is missing, or there is none at all, it is searched by words. Must stay true: what was
+accepted is in the database until it is a document or was refused, and is gone on with after a restart.
+"""
+
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+from offgrid.engine.catalog import Catalog, ModelFile
+from offgrid.engine.pool import Pool
+from offgrid.errors import ApiError, BadRequest, Conflict, ModelNotFound, NotFound
+from offgrid.rag.embedding import Check, EmbeddingModel
+from offgrid.rag.ingest import Ingest, is_end_of_server
+from offgrid.rag.reader import Reader
+from offgrid.sections import EngineSettings, RagSettings
+from offgrid.store.datastores import DataStore, DataStores, Space
+from offgrid.store.db import Database
+from offgrid.store.documents import Document, Documents
+from offgrid.store.intake import Accepted, Intake
+from offgrid.store.passages import Passages
+from offgrid.store.task_rows import Task
+from offgrid.store.tasks import Cancelled, Interrupted, Run, Tasks
+
+log = logging.getLogger(__name__)
+
+N_NAMED = 100  # documents and failures in a task's result
+
+
+class Knowledge:
+    """Every method may be called from any thread. Raises ApiError."""
+
+    def __init__(
+        self,
+        db: Database,
+        tasks: Tasks,
+        pool: Pool,
+        catalog: Catalog,
+        engine: EngineSettings,
+        settings: RagSettings,
+        uploads: Path,
+    ):
+        """`uploads`: the folder of files that are not yet documents."""
+        self.settings = settings
+        self.uploads = uploads
+        self.stores = DataStores(db)
+        self.documents = Documents(db)
+        self.passages = Passages(db)
+        self._intake = Intake(db)
+        self._tasks = tasks
+        self._pool = pool
+        self._catalog = catalog
+        self._engine = engine
+        self._sweeping = threading.Lock()  # held while there may be something to clear away
+        self._is_stopping = False
+        self._ingest = Ingest(
+            *(self.stores, self.documents, self.passages, self._intake, lambda: self._indexes, self._space_of),
+            *(settings.chunk_tokens, settings.overlap_tokens),
+        )
+
+    @cached_property
+    def _indexes(self):
+        from offgrid.rag.indexes import Indexes  # numpy: not for the server's start
+
+        return Indexes(self.passages, self._pool.budget.machine_bytes() // 4)
+
+    def start(self) -> None:
+        """Go on with what an earlier server did not finish, and clear away what it left."""
+        self.uploads.mkdir(parents=True, exist_ok=True)
+        self.documents.drop_unasked()
+        for task in self._intake.tasks():
+            if self._tasks.resume(task, lambda run: self._take_in_all(run)) is None:
+                self._give_up(task)
+        kept = self._intake.uploads()
+        for path in self.uploads.iterdir():
+            if str(path) not in kept:
+                path.unlink(missing_ok=True)
+        self.sweep()
+
+    def stop(self) -> None:
+        self._is_stopping = True
+
+    # --- searching ---
+
+    def search(self, store: DataStore, question) -> "Found":  # noqa: F821 - of search.py, which loads numpy
+        """The passages of a store that answer a `search.Question`."""
+        from offgrid.rag.search import search
+
+        model, why = self._model_of_space(store)
+        return search(store, question, self.passages, self._indexes, model, why)
+
+    def embedding_model(self, name: str = "") -> EmbeddingModel | None:
+        """The embedding model of that name; without one the default, None when there is none. Raises ModelNotFound."""
+        try:
+            file = self._catalog.resolve(name) if name else self._default_file()
+        except ModelNotFound:
+            if name:
+                raise
+            return None
+        if file.kind != "embedding":
+            raise BadRequest(f"{file.id} is a {file.kind} model and makes no vectors.", param="embedding_model")
+        return EmbeddingModel(self._pool, file, self._engine)
+
+    @property
+    def index_bytes(self) -> int:
+        """Memory that the vectors of all stores take now."""
+        return self._indexes.n_bytes if "_indexes" in self.__dict__ else 0
+
+    # --- adding ---
+
+    def new_upload(self) -> Path:
+        """A path for a file that is about to be taken in."""
+        return self.uploads / secrets.token_hex(16)
+
+    def add(self, store: DataStore, file: Accepted, check: Check) -> Document:
+        """Take in one file now; an uploaded one is deleted. Raises what `check` does."""
+        try:
+            with Reader() as reader:
+                return self._ingest.take_in(store, file, reader, check, lambda share: None)
+        finally:
+            if file.is_upload:
+                file.path.unlink(missing_ok=True)
+            self.sweep()
+
+    def add_later(self, owner: str, store: DataStore, files: list[Accepted], description: str) -> Task:
+        """Take in files in the background; when this returns they are as good as added, whatever happens.
+
+        Uploaded ones must be on the disk (fsync). Raises Unavailable.
+        """
+        ready = threading.Event()  # the work begins when its rows are there
+
+        def work(run: Run):
+            ready.wait()
+            return self._take_in_all(run)
+
+        task = self._tasks.start(owner, "ingest", description, work)
+        try:
+            self._intake.add(store, task.id, files)
+        finally:
+            ready.set()
+        return task
+
+    def reembed(self, owner: str, store: DataStore, model: EmbeddingModel) -> Task:
+        """Compute all vectors of a store anew with another model; it is searched with the old ones meanwhile."""
+        description = f"Vectors of {store.name} with {model.id}"
+        return self._tasks.start(owner, "reembed", description, lambda run: self._reembed(run, store, model))
+
+    # --- removing ---
+
+    def delete(self, store: DataStore, document: Document) -> None:
+        if store.space is None:
+            self.documents.delete(store, document)
+        else:
+            with self._indexes.changing(store):
+                self.documents.delete(store, document)
+                self._indexes.remove(store, document.number)
+        self.sweep()
+
+    def delete_store(self, store: DataStore) -> None:
+        self.stores.delete(store)
+        if store.space is not None:
+            self._indexes.forget(store)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Clear away what was deleted, in the background."""
+        threading.Thread(target=self._sweep, name="kb:sweep", daemon=True).start()
+
+    def _sweep(self) -> None:
+        with self._sweeping:
+            try:
+                while not self._is_stopping and self.documents.sweep():
+                    pass
+            except Exception as error:  # the disk is full, or the database has been closed: the next start goes on
+                log.log(logging.DEBUG if self._is_stopping else logging.WARNING, "not cleared away: %s", error)
+
+    # --- the work of tasks ---
+
+    def _take_in_all(self, run: Run) -> dict:
+        files = self._intake.of(run.task.id)
+        added: list[str] = []
+        failed: list[dict] = []
+        try:
+            with Reader() as reader:
+                for i, file in enumerate(files):
+                    self._take_in_one(run, file, reader, (i, len(files)), added, failed)
+        except Cancelled as error:
+            if not isinstance(error, Interrupted):
+                self._give_up(run.task.id)
+            raise
+        finally:
+            self.sweep()
+        if failed and not added and len(files) == 1:
+            raise BadRequest(failed[0]["error"])
+        names = {"documents": added[:N_NAMED], "failed": failed[:N_NAMED]}
+        return {"added": len(added), "n_failed": len(failed), **names}
+
+    def _take_in_one(
+        self, run: Run, file: Accepted, reader: Reader, place: tuple[int, int], added: list[str], failed: list[dict]
+    ) -> None:
+        i, n = place
+        try:
+            store = self.stores.by_number(file.store)
+            if store is None:
+                raise NotFound("The data store was deleted.", code="datastore_not_found")
+            if file.does_replace and self._is_unchanged(store, file):
+                self._intake.give_up(file.number)
+                return
+            document = self._ingest.take_in(
+                store, file, reader, run.check, lambda share: run.report(100 * (i + share) / n)
+            )
+            added.append(document.id)
+        except ApiError as error:
+            if is_end_of_server(error):
+                raise Interrupted from None
+            self._intake.give_up(file.number)
+            failed.append({"name": file.name, "error": error.message})
+            run.note(f"{file.name}: {error.message}", "error")
+        if file.is_upload:
+            file.path.unlink(missing_ok=True)
+        run.report(100 * (i + 1) / n)
+
+    def _is_unchanged(self, store: DataStore, file: Accepted) -> bool:
+        from offgrid.rag.ingest import hash_file
+
+        known = self.documents.hash_of(store, file.name)
+        return known is not None and hash_file(file.path, lambda: None)[0] == known
+
+    def _give_up(self, task: str) -> None:
+        for file in self._intake.of(task):
+            self._intake.give_up(file.number)
+            if file.document is not None:
+                self.documents.drop(file.document)
+            if file.is_upload:
+                file.path.unlink(missing_ok=True)
+
+    def _reembed(self, run: Run, store: DataStore, model: EmbeddingModel) -> dict:
+        n_done = 0
+        try:
+            space = self._new_space(store, model)
+            while True:  # documents may come in meanwhile
+                missing = self.documents.without_vectors(store, space)
+                if not missing and self._switch(store, space):
+                    return {"embedding_model": model.id, "n_dim": space.n_dim, "documents": n_done}
+                n_all = n_done + len(missing)
+                for number in missing:
+                    self._embed_anew(run, number, space, model, (n_done, n_all))
+                    n_done += 1
+        except ApiError as error:
+            if is_end_of_server(error):
+                raise Interrupted from None
+            raise
+
+    def _embed_anew(self, run: Run, number: int, space: Space, model: EmbeddingModel, place: tuple[int, int]) -> None:
+        i, n = place
+        n_chunks = len(self.passages.numbers(number))
+        try:
+            self._ingest.embed(number, n_chunks, space, model, run.check, lambda x: run.report(100 * (i + x) / n))
+            self.documents.pack_vectors(number, space)
+        except NotFound:  # it was deleted
+            run.report(100 * (i + 1) / n)
+
+    def _switch(self, store: DataStore, space: Space) -> bool:
+        with self._indexes.changing(store):
+            if not self.stores.use_space(store, space):
+                return False
+            self._indexes.forget(store)
+            return True
+
+    # --- models ---
+
+    def _default_file(self) -> ModelFile:
+        return self._catalog.default("embedding", self._engine.default_embedding_model or None)
+
+    def _new_space(self, store: DataStore, model: EmbeddingModel) -> Space:
+        return self.stores.add_space(store, model.id, model.identity, model.embed_documents(["A"]).n_dim)
+
+    def _space_of(self, store: DataStore) -> tuple[Space, EmbeddingModel] | None:
+        """The space that new documents of a store belong to, and its model; None: they are searched by words."""
+        if store.space is None:
+            model = self.embedding_model()
+            if model is None or self.documents.count(store)[0]:
+                return None
+            space = self._new_space(store, model)
+            return (space, model) if self.stores.use_space(store, space) else None
+        model, why = self._model_of_space(store)
+        if model is None:
+            raise Conflict(f"{why} Put the model back, or choose another: POST /v1/rag/enable.", code="embedding_model")
+        return store.space, model
+
+    def _model_of_space(self, store: DataStore) -> tuple[EmbeddingModel | None, str]:
+        """The model that made a store's vectors; or None, and why there is none."""
+        if store.space is None:
+            if self.embedding_model() is None:
+                return None, "There is no embedding model, so only words were looked for."
+            hint = "POST /v1/rag/enable makes them."
+            return None, f"The documents have no vectors yet, so only words were looked for. {hint}"
+        try:
+            model = self.embedding_model(store.space.model)
+        except ModelNotFound:
+            return None, f"The embedding model {store.space.model}, which made the vectors, is not there."
+        if not model.matches(store.space):
+            return None, f"The vectors were made by another file than the {store.space.model} that is there now."
+        return model, ""
+
+
+def files_below(folder: Path, formats: Callable[[str], bool], most: int) -> Iterable[Path]:
+    """The files of a folder that can be read, hidden ones and links left out. Raises BadRequest: too many."""
+    found: list[Path] = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = [Path(here, name) for name in sorted(names) if not name.startswith(".") and formats(name)]
+        found += [path for path in paths if path.is_file() and not path.is_symlink()]
+        if len(found) > most:
+            raise BadRequest(f"There are more than {most} documents in {folder}: add its folders one by one.")
+    return found
