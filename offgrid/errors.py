@@ -142,6 +142,13 @@ class NotSupported(ApiError):
     type = "not_supported_error"
 
 
+class BadGateway(ApiError):
+    """Another machine, asked on behalf of the client, did not answer as it should."""
+
+    status = 502
+    code = "fetch_failed"
+
+
 class Unavailable(TryLater):
     """503: the queue is full, a model is loading, the server is stopping."""
 

@@ -21,15 +21,16 @@ BELOW = {
     "web": set(),
     "store": set(),
     "procs": set(),
+    "net": set(),
     "grammar": set(),
     "dialects": {"grammar"},
-    "engine": {"procs"},
+    "engine": {"procs", "net"},
     "images": {"procs"},
     "worker": {"procs", "grammar", "dialects"},
-    "carry": {"procs"},
-    "rag": {"engine", "procs", "store"},
-    "agents": {"engine", "rag", "store", "procs"},
-    "api": {"web", "grammar", "dialects", "engine", "images", "rag", "agents", "store"},
+    "carry": {"procs", "net"},
+    "rag": {"engine", "procs", "store", "net"},
+    "agents": {"engine", "rag", "store", "procs", "net"},
+    "api": {"web", "net", "grammar", "dialects", "engine", "images", "rag", "agents", "store"},
 }
 TOP = {"app", "cli", "cli_audit", "cli_users", "logs", "banner", "__main__", "__init__"}  # these may import anything
 HOMES = {
