@@ -14,6 +14,7 @@ from types import MappingProxyType
 from offgrid.errors import SetupError
 from offgrid.sections import (
     AccessSettings,
+    AgentSettings,
     Config,
     EngineSettings,
     LogSettings,
@@ -67,6 +68,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], default_path: 
         rag=RagSettings(**sections["rag"]),
         paths=PathSettings(**sections["paths"]),
         log=LogSettings(**sections["log"]),
+        agents=AgentSettings(**sections["agents"]),
         personalities=MappingProxyType(_personalities(content.get("personalities"), file)),
         file=file,
     )

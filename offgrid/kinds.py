@@ -142,6 +142,12 @@ def _server(value: object) -> str:
     return value
 
 
+def _network(value: object):
+    import ipaddress
+
+    return ipaddress.ip_network(_text(value))
+
+
 def _service(value: object) -> str:
     _need(value in SERVICE_NAMES)
     return value
@@ -187,6 +193,7 @@ NAMES = _list_of(_text, "names")
 TEXTS = _list_of(_text, "texts")
 PORTS = replace(_list_of(_port, "port numbers from 0 to 65535"), parse=_port_numbers)
 SERVICES = _list_of(_service, ", ".join(SERVICE_NAMES))
+NETWORKS = _list_of(_network, "networks such as 192.168.1.0/24 or 10.0.0.5")
 SERVERS = _list_of(_server, "host:port addresses")
 ALIASES = Kind("a mapping of other names to model ids", _aliases)
 SECONDS = number(0.01, 86400)

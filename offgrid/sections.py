@@ -6,6 +6,7 @@ only its own section.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 
@@ -174,6 +175,17 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Limits of the tools; which of them are on is in the database."""
+
+    workspace_mb: int = 100  # of each owner's files
+    tool_timeout_s: float = 30  # of http_get and of a program
+    http_networks: tuple[IPv4Network | IPv6Network, ...] = ()  # besides the public internet
+    http_ports: tuple[int, ...] = ()  # besides 80 and 443
+    shell_programs: tuple[str, ...] = ()  # () is all
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Every setting of one server; each room is given only its own section."""
 
@@ -184,5 +196,6 @@ class Config:
     rag: RagSettings = field(default_factory=RagSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    agents: AgentSettings = field(default_factory=AgentSettings)
     personalities: Mapping[str, Personality] = field(default_factory=lambda: MappingProxyType({}))  # by their ids
     file: Path | None = None  # the offgrid.yaml that was read

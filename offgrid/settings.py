@@ -20,6 +20,7 @@ from offgrid.kinds import (
     KV_TYPE,
     LOAD_MODE,
     NAMES,
+    NETWORKS,
     ORIGINS,
     PORTS,
     SECONDS,
@@ -184,6 +185,16 @@ SETTINGS = (
             "Older rows of the audit log are removed.", "days"),
     Setting("log.prompts", SWITCH, "OFFGRID_LOG_PROMPTS", "--log-prompts",
             "Write what is asked of models into the audit log."),
+    Setting("agents.workspace_mb", whole(1, 2**20), "OFFGRID_WORKSPACE_MB", "--workspace-mb",
+            "Room for the files of each person's agents.", "MB"),
+    Setting("agents.tool_timeout_s", number(1, 3600), "OFFGRID_TOOL_TIMEOUT_S", "--tool-timeout-s",
+            "A web page or a program that takes a tool longer is given up.", "s"),
+    Setting("agents.http_networks", NETWORKS, "OFFGRID_HTTP_NETWORKS", "--http-networks",
+            "Networks of one's own that the tool http_get may reach, besides the public internet."),
+    Setting("agents.http_ports", PORTS, "OFFGRID_HTTP_PORTS", "--http-ports",
+            "Ports that it may reach, besides 80 and 443."),
+    Setting("agents.shell_programs", NAMES, "OFFGRID_SHELL_PROGRAMS", "--shell-programs",
+            "The only programs that the tool shell may start; empty is all."),
 )
 
 # Below `models.<id>` of the yaml; the fields of ModelSettings.
