@@ -32,8 +32,9 @@ class ReadingStopped(Exception):
 class Reader:
     """Reads one file at a time; a context manager.
 
-    Its child starts with the first file and serves the others, until one of them breaks it; it ends with the thread that
-    read that first file, too (then the next file starts another). Threads: `read` from any, they take turns; `stop` from any.
+    Its child starts with the first file and serves the others, until one of them breaks it. It also ends with the
+    thread that read that first file; then the next file starts another. Threads: `read` from any, they take turns;
+    `stop` from any.
     """
 
     def __init__(self, limits: Limits | None = None):
@@ -52,8 +53,9 @@ class Reader:
     def read(self, path: Path, name: str, content_type: str = "") -> Parsed:
         """The text of the file at `path`. `name` (its extension) and `content_type` say what it is thought to be.
 
-        Raises UnsupportedMediaType (a kind that is not read, or not without a package that is missing), BadRequest (damaged,
-        encrypted, empty, no file), TooLarge (beyond a limit, which is named), ReadingStopped. Each names the file.
+        Raises UnsupportedMediaType (a kind that is not read, or not without a package that is missing), BadRequest
+        (damaged, encrypted, empty, no file), TooLarge (beyond a limit, which is named): each names the file. And
+        InternalError (no child can be started), ReadingStopped.
         """
         asked = {"path": os.path.abspath(path), "name": name, "content_type": content_type}
         with self._turn:

@@ -5,8 +5,8 @@ First frame in: the Limits. Then for each file in {"path", "name", "content_type
 Must stay true: whatever a file holds, this process answers, or the kernel ends it; it never holds up the server.
 
 What a file may cost: memory by RLIMIT_AS and computing by RLIMIT_CPU, both the kernel's; time by the clock is the
-router's (`reader.py`). Not covered: it runs as the server's user and may read what that may; a reader that could be made to
-run code would be a fault of Python's own.
+router's (`reader.py`). Not covered: it runs as the server's user and may read what that may; a reader that could be
+made to run code would be a fault of Python's own.
 """
 
 import logging
@@ -23,15 +23,39 @@ from offgrid.procs import frames, lifeline
 from offgrid.rag.parsed import Parsed
 from offgrid.rag.readers import detect, wire
 from offgrid.rag.readers.code import read_code
+from offgrid.rag.readers.data import read_json, read_jsonl, read_xml
+from offgrid.rag.readers.docx import read_docx
 from offgrid.rag.readers.draft import Draft, Source
+from offgrid.rag.readers.epub import read_epub
+from offgrid.rag.readers.html import read_html
 from offgrid.rag.readers.limits import Limits
+from offgrid.rag.readers.odf import read_odf
+from offgrid.rag.readers.pdf import read_pdf
+from offgrid.rag.readers.pptx import read_pptx
+from offgrid.rag.readers.rtf import read_rtf
+from offgrid.rag.readers.tables import read_csv
 from offgrid.rag.readers.text import read_markdown, read_rst, read_text
+from offgrid.rag.readers.xlsx import read_xlsx
 
 READERS: dict[str, Callable[[Source, Draft], None]] = {
     "text": read_text,
     "markdown": read_markdown,
     "rst": read_rst,
     "code": read_code,
+    "html": read_html,
+    "csv": read_csv,
+    "json": read_json,
+    "jsonl": read_jsonl,
+    "xml": read_xml,
+    "rtf": read_rtf,
+    "docx": read_docx,
+    "pptx": read_pptx,
+    "xlsx": read_xlsx,
+    "odt": read_odf,
+    "ods": read_odf,
+    "odp": read_odf,
+    "epub": read_epub,
+    "pdf": read_pdf,
 }
 NICENESS = 10  # answers to people come first
 

@@ -3,12 +3,12 @@ than the type that its sender claims.
 """
 
 import re
-import zipfile
 from typing import BinaryIO
 
 from offgrid.errors import BadRequest, UnsupportedMediaType
 from offgrid.rag.readers.encoding import has_mark
 from offgrid.rag.readers.formats import BY_EXTENSION, BY_MEDIA_TYPE, BY_READER, FORMATS, Format, extension_of
+from offgrid.rag.readers.zipped import Archive
 
 HEAD_BYTES = 64 * 1024
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -94,21 +94,15 @@ def _certain(file: BinaryIO, head: bytes, named: Format | None) -> Format | None
 
 
 def _in_zip(file: BinaryIO) -> Format:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            kind = b""
-            if "mimetype" in names and archive.getinfo("mimetype").file_size <= 200:
-                kind = archive.read("mimetype").strip()
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError, OverflowError) as e:
-        raise BadRequest("is damaged or incomplete: its zip directory cannot be read; copy it again") from e
-    if (form := BY_MEDIA_TYPE.get(kind.decode("ascii", "replace"))) is not None:
+    archive = Archive(file)
+    kind = archive.read("mimetype")[:200].decode("ascii", "replace").strip() if "mimetype" in archive else ""
+    if (form := BY_MEDIA_TYPE.get(kind)) is not None:
         return form
-    if "[Content_Types].xml" in names:
+    if "[Content_Types].xml" in archive:
         for start, reader in OFFICE_PARTS:
-            if any(name.startswith(start) for name in names):
+            if any(name.startswith(start) for name in archive.names):
                 return BY_READER[reader]
-    if "META-INF/container.xml" in names:
+    if "META-INF/container.xml" in archive:
         return BY_READER["epub"]
     raise UnsupportedMediaType("is a zip archive, and no document of a kind that can be read: unpack it first")
 

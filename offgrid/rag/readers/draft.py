@@ -53,6 +53,10 @@ class Draft:
         self._blocks: list[Block] = []
         self._length = 0
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._blocks
+
     def note(self, name: str, value: str | None) -> None:
         """Metadata: the first value of a name counts."""
         value = " ".join(cleaned(value or "").split())[:MAX_VALUE_CHARS]

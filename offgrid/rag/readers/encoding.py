@@ -1,10 +1,12 @@
 """Bytes to characters. No encoding is an error: what is no text at all is refused before, by `detect.py`.
 
 The rule: a byte order mark (UTF-8, 16, 32); else what the file declares about itself, if it holds; else UTF-8, also
-with a few broken places (one to ten good characters of several bytes); else Windows-1252, and Latin-1 where that has holes.
+with a few broken places (one to ten good characters of several bytes); else Windows-1252, and Latin-1 where that has
+holes. A declared Latin encoding holds for any bytes: there UTF-8 comes first.
 """
 
 import codecs
+import re
 
 MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8"),
@@ -13,6 +15,8 @@ MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+# What is declared so is Windows-1252 in truth, in browsers too, or UTF-8 under a wrong name.
+LATIN = re.compile(r"iso-?8859-?1|latin-?1|us-ascii|ascii|windows-?1252|cp-?1252", re.IGNORECASE)
 
 
 def has_mark(data: bytes) -> bool:
@@ -24,6 +28,8 @@ def decode(data: bytes, declared: str = "") -> str:
     for mark, name in MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(name, "replace")
+    if LATIN.fullmatch(declared):
+        declared = ""
     if declared:
         try:
             return data.decode(declared)

@@ -20,10 +20,10 @@ ODF = "application/vnd.oasis.opendocument."
 
 # fmt: off
 CODE_EXTENSIONS = (
-    "py", "js", "mjs", "cjs", "jsx", "ts", "tsx", "java", "kt", "scala", "c", "h", "cc", "cpp", "cxx", "hpp", "cs", "go",
-    "rs", "rb", "php", "pl", "lua", "r", "jl", "swift", "dart", "hs", "ml", "ex", "exs", "erl", "clj", "lisp", "el", "f90",
-    "pas", "asm", "sh", "bash", "zsh", "fish", "ps1", "bat", "sql", "css", "scss", "less", "vue", "svelte", "proto",
-    "graphql", "cmake", "gradle", "tf", "dockerfile", "makefile", "diff", "patch",
+    "py", "js", "mjs", "cjs", "jsx", "ts", "tsx", "java", "kt", "scala", "c", "h", "cc", "cpp", "cxx", "hpp", "cs",
+    "go", "rs", "rb", "php", "pl", "lua", "r", "jl", "swift", "dart", "hs", "ml", "ex", "exs", "erl", "clj", "lisp",
+    "el", "f90", "pas", "asm", "sh", "bash", "zsh", "fish", "ps1", "bat", "sql", "css", "scss", "less", "vue",
+    "svelte", "proto", "graphql", "cmake", "gradle", "tf", "dockerfile", "makefile", "diff", "patch",
 )
 # fmt: on
 FORMATS = (

@@ -1,0 +1,66 @@
+"""PDF, page by page, by the `pypdf` package. Text that is a picture (a scan) is not there to be read."""
+
+import re
+
+from offgrid.errors import BadRequest, UnsupportedMediaType
+from offgrid.rag.readers.draft import Draft, Source
+
+MAX_PAGES = 20_000
+PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*")
+BROKEN_WORD = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_])")
+PROPERTIES = {"/Title": "title", "/Author": "author", "/Subject": "subject", "/Keywords": "keywords"}
+
+
+def read_pdf(source: Source, draft: Draft) -> None:
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import DependencyError, PyPdfError
+    except ImportError:
+        raise UnsupportedMediaType("is a PDF, which needs a package that is not installed: pip install pypdf") from None
+    try:
+        reader = PdfReader(source.file, strict=False)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise BadRequest("is protected by a password: save it without one")
+        n_pages = len(reader.pages)
+    except DependencyError:
+        raise UnsupportedMediaType(
+            "is an encrypted PDF, which needs a package that is not installed: pip install cryptography"
+        ) from None
+    except PyPdfError as error:
+        raise BadRequest(f"is damaged: it cannot be read as a PDF ({type(error).__name__})") from error
+    if n_pages > MAX_PAGES:
+        raise BadRequest(f"has {n_pages:,} pages; the limit is {MAX_PAGES:,}")
+    draft.n_pages = n_pages
+    _note_properties(reader, draft)
+    unread = [number for number in range(1, n_pages + 1) if not _add_page(reader, number, draft)]
+    if len(unread) == n_pages:
+        raise BadRequest("is damaged: none of its pages can be read")
+    if unread:
+        draft.note("unread_pages", ", ".join(map(str, unread)))
+    if draft.is_empty:
+        raise BadRequest("holds no text: its pages are pictures (a scan?), and text in pictures is not read")
+
+
+def _note_properties(reader, draft: Draft) -> None:
+    try:
+        values = reader.metadata or {}
+        for key, name in PROPERTIES.items():
+            draft.note(name, str(values.get(key) or ""))
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # a title that cannot be read is no reason to refuse the pages
+        return
+
+
+def _add_page(reader, number: int, draft: Draft) -> bool:
+    """False when this page is too broken to be read; what is wrong with it differs from file to file."""
+    try:
+        text = reader.pages[number - 1].extract_text()
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        return False
+    draft.page = number
+    for paragraph in PARAGRAPH_END.split(text):
+        draft.add("paragraph", BROKEN_WORD.sub("", paragraph))
+    return True
