@@ -22,9 +22,9 @@ PUBLIC = "public"  # for everybody: credentials are not even looked at
 ANYONE = "anyone"  # for everybody, but who sends credentials must send good ones
 PASSWORD = "account:password"  # changing one's own, which who must change it may do
 _GUEST = frozenset({"chat", "responses"})
-_VIEWER = _GUEST | {"models", "stats", "account", PASSWORD}
-_USER = _VIEWER | {"embeddings", "models:load", "sessions", "tasks"}
-_ADMIN = _USER | {"models:manage", "users", "audit", "limits", "admin"}
+_VIEWER = _GUEST | {"models", "stats", "account", "documents", PASSWORD}
+_USER = _VIEWER | {"embeddings", "models:load", "sessions", "tasks", "documents:write"}
+_ADMIN = _USER | {"models:manage", "documents:local", "users", "audit", "limits", "admin"}
 PERMISSIONS = {"guest": _GUEST, "viewer": _VIEWER, "user": _USER, "admin": _ADMIN}
 
 COOKIE = "session"

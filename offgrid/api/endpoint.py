@@ -20,7 +20,8 @@ FORM = "application/x-www-form-urlencoded"
 class Endpoint:
     """Called as `endpoint(request, app, **params of the path)`.
 
-    `takes`: the fields of the body or the query, None where neither is looked at; `source` says which of them.
+    `takes`: the fields of the body or the query, None where neither is looked at; `source` says which of them. An
+    "upload" comes as JSON or with files as multipart/form-data, and its handler reads it (`uploads.receive`).
     `answers`: status → media type → what it holds, as `answers.py` writes it. `errors`: statuses of errors that no
     other fact of the route tells.
     """
@@ -33,7 +34,7 @@ class Endpoint:
         self.__name__ = handler.__name__
 
     def __call__(self, request: Request, app, **params: str) -> Response | None:
-        if self.takes is None:
+        if self.takes is None or self.source == "upload":
             return self.handler(request, app, **params)
         return self.handler(request, app, self._read(request), **params)
 
@@ -50,6 +51,7 @@ def endpoint(
     body: tuple[Field, ...] | Shape | None = None,
     query: tuple[Field, ...] | None = None,
     form: tuple[Field, ...] | None = None,
+    upload: tuple[Field, ...] | None = None,
     answer: Any = None,
     answers: dict[int, dict[str, Any]] | None = None,
     errors: tuple[int, ...] = (),
@@ -58,10 +60,10 @@ def endpoint(
 
     A body may also be a shape of its own that is read as `Asked`.
     """
-    given = {"body": body, "query": query, "form": form}
+    given = {"body": body, "query": query, "form": form, "upload": upload}
     sources = [source for source, fields in given.items() if fields is not None]
     if len(sources) > 1:
-        raise ValueError("a request says what it asks in one place: body, query or form")
+        raise ValueError("a request says what it asks in one place: body, query, form or upload")
     takes = given[sources[0]] if sources else None
     takes = Object(*takes) if isinstance(takes, tuple) else takes
     told = {200: {JSON: answer}} if answers is None else answers

@@ -14,7 +14,9 @@ import offgrid
 from offgrid.api.access import PUBLIC
 from offgrid.api.answers import ERRORS, EVENTS, JSON, NDJSON, schema_of
 from offgrid.api.endpoint import FORM, Endpoint, endpoint
+from offgrid.api.fields import Object
 from offgrid.api.throttle import COMPUTING
+from offgrid.api.uploads import FORM_DATA
 from offgrid.web.guard import SAFE_METHODS
 from offgrid.web.message import Request, Response
 from offgrid.web.router import PARAM, Route
@@ -37,6 +39,7 @@ MEANINGS = {
     500: "The server or the model's process failed; asking the same again may end the same.",
     501: "This version does not do that.",
     503: "Busy, or about to stop; ask again after Retry-After.",
+    502: "The other machine failed, or answered what is of no use.",
     505: "HTTP/1.1 and HTTP/1.0 are spoken here.",
     507: "The model does not fit into the memory, or the disk is full.",
 }
@@ -105,9 +108,17 @@ def _body(made: Endpoint) -> dict:
         content = {FORM: {"schema": made.takes.form_schema()}}
     elif made.source == "body":
         content = {JSON: {"schema": made.takes.schema()}}
+    elif made.source == "upload":
+        content = {JSON: {"schema": made.takes.schema()}, FORM_DATA: {"schema": _with_files(made.takes)}}
     else:
         return {}
     return {"requestBody": {"required": not made.may_be_empty, "content": content}}
+
+
+def _with_files(fields: Object) -> dict:
+    schema = fields.form_schema()
+    files = {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    return schema | {"properties": {**schema["properties"], "file": files | {"description": "One file, or several."}}}
 
 
 def _responses(route: Route) -> dict[str, dict]:

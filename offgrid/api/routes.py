@@ -14,8 +14,10 @@ from offgrid.api import (
     chat,
     completions,
     docs,
+    documents,
     embeddings,
     health,
+    ingest,
     later,
     limits,
     loading,
@@ -23,7 +25,9 @@ from offgrid.api import (
     models,
     openapi,
     props,
+    rag,
     residency,
+    search,
     sessions,
     system,
     tasks,
@@ -35,7 +39,8 @@ from offgrid.api import (
 from offgrid.api.access import ANYONE, PASSWORD, PUBLIC
 from offgrid.api.anthropic import messages
 from offgrid.api.endpoint import FORM
-from offgrid.api.lollms import capabilities, keys, missing, personalities
+from offgrid.api.lollms import capabilities, datastores, keys, missing, personalities, store_files
+from offgrid.api.lollms import rag as lollms_rag
 from offgrid.api.lollms import tokens as lollms_tokens
 from offgrid.api.ollama import absent, blobs, create, manage, pull
 from offgrid.api.ollama import chat as ollama_chat
@@ -53,6 +58,8 @@ AnthropicRoute = partial(Route, family="anthropic", service="anthropic")
 LollmsRoute = partial(Route, family="lollms", service="lollms")
 LollmsPeopleRoute = partial(LollmsRoute, needs_accounts=True)
 OllamaRoute = partial(Route, family="ollama", service="ollama")
+# JSON, or files that go straight to the disk.
+UPLOAD = {"accepts": ("application/json", "multipart/form-data"), "streams_body": True}
 # Whatever a program calls the content: Ollama's documents use plain `curl -d`.
 ANY = ("application/json", "*/*")
 
@@ -61,6 +68,31 @@ def ollama_routes(method: str, path: str, handler: Callable, permission: str, **
     """A path of Ollama's API, where its clients look for it and below /ollama."""
     made = partial(OllamaRoute, method, handler=handler, permission=permission, accepts=ANY, **more)
     return made(path="/api" + path), made(path="/ollama/api" + path)
+
+
+def datastore_routes(stores: str, files: str) -> tuple[Route, ...]:
+    """LoLLMs' data stores below one path, and what is in them below another."""
+    made = (
+        LollmsRoute("GET", stores, datastores.list_stores, "documents"),
+        LollmsRoute("POST", stores, datastores.create_store, "documents:write"),
+        LollmsRoute("GET", stores + "/available-vectorizers", datastores.list_vectorizers, "documents"),
+        LollmsRoute("GET", stores + "/{id}", datastores.get_store, "documents"),
+        LollmsRoute("PUT", stores + "/{id}", datastores.update_store, "documents:write"),
+        LollmsRoute("DELETE", stores + "/{id}", datastores.delete_store, "documents:write"),
+        LollmsRoute("GET", stores + "/{id}/shared-with", datastores.list_shares, "documents"),
+        LollmsRoute("POST", stores + "/{id}/share", datastores.share_store, "documents:write"),
+        LollmsRoute("DELETE", stores + "/{id}/share/{user_id}", datastores.unshare_store, "documents:write"),
+        LollmsRoute("DELETE", stores + "/{id}/leave", datastores.leave_store, "documents"),
+        LollmsRoute("GET", files + "/{id}/details", datastores.get_details, "documents"),
+        LollmsRoute("GET", files + "/{id}/files", store_files.list_files, "documents"),
+        LollmsRoute("GET", files + "/{id}/files/content", store_files.get_content, "documents"),
+        LollmsRoute("DELETE", files + "/{id}/files/{filename:path}", store_files.delete_file, "documents:write"),
+        LollmsRoute("POST", files + "/{id}/files/batch-delete", store_files.delete_files, "documents:write"),
+        LollmsRoute("POST", files + "/{id}/scrape-url", store_files.scrape_url, "documents:write"),
+        LollmsRoute("POST", files + "/{id}/query", lollms_rag.query_store, "documents"),
+    )
+    upload = partial(LollmsRoute, "POST", handler=store_files.upload_files, permission="documents:write", **UPLOAD)
+    return (*made, upload(path=files + "/{id}/upload-files"), upload(path=files + "/{id}/files"))
 
 
 ROUTES = (
@@ -139,8 +171,13 @@ ROUTES = (
     LollmsRoute("GET", "/lollms/v1/capabilities", capabilities.get_capabilities, "models"),
     LollmsRoute("GET", "/lollms/v1/personalities", personalities.list_personalities, "models"),
     LollmsRoute("POST", "/lollms/v1/long_context_process", missing.process_long_context, "chat"),
-    LollmsRoute("POST", "/lollms/v1/rag/query", missing.query_datastore, "chat"),
-    LollmsRoute("GET", "/lollms/v1/rag/databases", missing.list_datastores, "models"),
+    LollmsRoute("POST", "/lollms/v1/rag/query", lollms_rag.query, "documents"),
+    LollmsRoute("GET", "/lollms/v1/rag/databases", lollms_rag.list_databases, "documents"),
+    *datastore_routes("/lollms/v1/datastores", "/lollms/v1/datastores"),
+    *datastore_routes("/api/datastores", "/api/store"),
+    LollmsRoute("GET", "/api/tasks", store_files.list_tasks, "tasks"),
+    LollmsRoute("GET", "/api/tasks/{id}", store_files.get_task, "tasks"),
+    LollmsRoute("POST", "/api/tasks/{id}/cancel", store_files.cancel_task, "tasks"),
     LollmsRoute("POST", "/lollms/v1/images/edit", missing.edit_image, "chat"),
     LollmsRoute("POST", "/lollms/v1/audio/speech", missing.speak, "chat"),
     LollmsRoute("GET", "/lollms/v1/audio/voices", missing.list_voices, "models"),
@@ -181,6 +218,19 @@ ROUTES = (
     Route("GET", "/v1/sessions/{name}", sessions.get_session, "sessions"),
     Route("DELETE", "/v1/sessions/{name}", sessions.delete_session, "sessions"),
     Route("POST", "/v1/sessions/{name}/messages", sessions.append_messages, "sessions"),
+    Route("GET", "/v1/rag/status", rag.get_status, "documents"),
+    Route("POST", "/v1/rag/enable", rag.enable, "documents:write"),
+    Route("POST", "/v1/rag/disable", rag.disable, "documents:write"),
+    Route("GET", "/v1/documents", documents.list_documents, "documents"),
+    Route("POST", "/v1/documents/ingest", ingest.ingest, "documents:write", **UPLOAD),
+    Route("POST", "/v1/documents/ingest-url", ingest.ingest_url, "documents:write"),
+    Route("GET", "/v1/documents/search", search.search_by_query, "documents"),
+    Route("POST", "/v1/documents/search", search.search, "documents"),
+    Route("DELETE", "/v1/documents/delete", documents.delete_by_query, "documents:write"),
+    Route("POST", "/v1/documents/delete", documents.delete_by_body, "documents:write"),
+    Route("GET", "/v1/documents/{id}", documents.get_document, "documents"),
+    Route("DELETE", "/v1/documents/{id}", documents.delete_document, "documents:write"),
+    Route("GET", "/v1/documents/{id}/content", documents.get_content, "documents"),
     Route("GET", "/v1/tasks", tasks.list_tasks, "tasks"),
     Route("GET", "/v1/tasks/{id}", tasks.get_task, "tasks"),
     Route("POST", "/v1/tasks/{id}/cancel", tasks.cancel_task, "tasks"),

@@ -11,18 +11,20 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from offgrid.errors import BadRequest, NotFound, Unavailable
 from offgrid.rag import chunk as chunking
 from offgrid.rag.embedding import Check, EmbeddingModel
-from offgrid.rag.indexes import Indexes
 from offgrid.rag.parsed import Parsed
 from offgrid.store.datastores import DataStore, DataStores, Space
 from offgrid.store.documents import Document, Documents, NewChunk, NewDocument, SpaceChanged
 from offgrid.store.intake import Accepted, Intake
 from offgrid.store.passages import Passages
 from offgrid.store.tasks import Interrupted
+
+if TYPE_CHECKING:  # it loads numpy, which is not for the server's start
+    from offgrid.rag.indexes import Indexes
 
 N_EMBEDDED = 32  # chunks of one request: some seconds on a Pi, so that little is lost and progress is seen
 N_KEPT_AT_ONCE = 200  # chunks of one transaction
@@ -47,7 +49,7 @@ class Ingest:
         documents: Documents,
         passages: Passages,
         intake: Intake,
-        indexes: Callable[[], Indexes],
+        indexes: "Callable[[], Indexes]",
         space_of: Callable[[DataStore], tuple[Space, EmbeddingModel] | None],
         chunk_tokens: int,
         overlap_tokens: int,

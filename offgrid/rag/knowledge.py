@@ -6,12 +6,11 @@ accepted is in the database until it is a document or was refused, and is gone o
 """
 
 import logging
-import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
@@ -27,6 +26,10 @@ from offgrid.store.intake import Accepted, Intake
 from offgrid.store.passages import Passages
 from offgrid.store.task_rows import Task
 from offgrid.store.tasks import Cancelled, Interrupted, Run, Tasks
+
+if TYPE_CHECKING:  # they load numpy, which is not for the server's start
+    from offgrid.rag.indexes import Indexes
+    from offgrid.rag.search import Found, Question
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +68,8 @@ class Knowledge:
         )
 
     @cached_property
-    def _indexes(self):
-        from offgrid.rag.indexes import Indexes  # numpy: not for the server's start
+    def _indexes(self) -> "Indexes":
+        from offgrid.rag.indexes import Indexes
 
         return Indexes(self.passages, self._pool.budget.machine_bytes() // 4)
 
@@ -88,10 +91,13 @@ class Knowledge:
 
     # --- searching ---
 
-    def search(self, store: DataStore, question) -> "Found":  # noqa: F821 - of search.py, which loads numpy
-        """The passages of a store that answer a `search.Question`."""
+    def search(self, store: DataStore, question: "Question") -> "Found":
+        """The passages of a store that answer a question."""
         from offgrid.rag.search import search
 
+        if not store.is_on:
+            message = f"The data store {store.name!r} is switched off: POST /v1/rag/enable switches it on."
+            raise Conflict(message, code="rag_disabled")
         model, why = self._model_of_space(store)
         return search(store, question, self.passages, self._indexes, model, why)
 
@@ -106,6 +112,10 @@ class Knowledge:
         if file.kind != "embedding":
             raise BadRequest(f"{file.id} is a {file.kind} model and makes no vectors.", param="embedding_model")
         return EmbeddingModel(self._pool, file, self._engine)
+
+    def why_words_only(self, store: DataStore) -> str:
+        """Why a store is searched by words alone; "" where it is not."""
+        return self._model_of_space(store)[1]
 
     @property
     def index_bytes(self) -> int:
@@ -150,6 +160,10 @@ class Knowledge:
         """Compute all vectors of a store anew with another model; it is searched with the old ones meanwhile."""
         description = f"Vectors of {store.name} with {model.id}"
         return self._tasks.start(owner, "reembed", description, lambda run: self._reembed(run, store, model))
+
+    def choose_model(self, store: DataStore, model: EmbeddingModel) -> None:
+        """Which model makes the vectors of a store that is still empty."""
+        self.stores.use_space(store, self._new_space(store, model))
 
     # --- removing ---
 
@@ -308,15 +322,3 @@ class Knowledge:
         if not model.matches(store.space):
             return None, f"The vectors were made by another file than the {store.space.model} that is there now."
         return model, ""
-
-
-def files_below(folder: Path, formats: Callable[[str], bool], most: int) -> Iterable[Path]:
-    """The files of a folder that can be read, hidden ones and links left out. Raises BadRequest: too many."""
-    found: list[Path] = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [Path(here, name) for name in sorted(names) if not name.startswith(".") and formats(name)]
-        found += [path for path in paths if path.is_file() and not path.is_symlink()]
-        if len(found) > most:
-            raise BadRequest(f"There are more than {most} documents in {folder}: add its folders one by one.")
-    return found

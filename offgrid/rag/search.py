@@ -19,6 +19,7 @@ from offgrid.rag.words import match_query, words_of
 from offgrid.store.datastores import DataStore
 from offgrid.store.passages import Passage, Passages
 
+USUAL_MIN_SCORE = 0.2  # below, passages have nothing to do with the question
 N_CANDIDATES = 50  # of each ranking; more where more are asked for
 PER_RESULT = 4
 RANK_BASE = 60  # how much the first ranks stand out
@@ -46,7 +47,7 @@ class Question:
 
     text: str
     top_k: int = 5
-    min_score: float = -1.0
+    min_score: float | None = None  # None: what is usual, and none without vectors
     mode: str = "hybrid"
     diversity: float = 0.0
     filter: Filter = field(default_factory=Filter)
@@ -91,7 +92,8 @@ def search(
     missing = [number for number in by_words if number not in scores]
     scores |= {n: score for n, score in zip(missing, vectors.score(query, missing), strict=True) if score == score}
     order = [number for number in _merged([number for number, _ in by_meaning], by_words) if number in scores]
-    order = [number for number in order if scores[number] >= question.min_score]
+    least = USUAL_MIN_SCORE if question.min_score is None else question.min_score
+    order = [number for number in order if scores[number] >= least]
     there = passages.get(store, order)
     order = [number for number in order if number in there]
     if question.diversity:
@@ -106,7 +108,7 @@ def _by_words(store: DataStore, question: Question, passages: Passages, allowed:
     there = passages.get(store, numbers)
     words = words_of(question.text)
     hits = [Hit(there[number], _share(there[number], words)) for number in numbers if number in there]
-    return [hit for hit in hits if hit.score >= question.min_score][: question.top_k]
+    return [hit for hit in hits if hit.score >= (question.min_score or 0)][: question.top_k]
 
 
 def _share(passage: Passage, words: list[str]) -> float:

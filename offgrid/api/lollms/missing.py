@@ -14,8 +14,6 @@ def _missing(what: str) -> Endpoint:
 
 
 process_long_context = _missing("Processing texts longer than the context (long_context_process)")
-query_datastore = _missing("Asking documents (rag/query)")
-list_datastores = _missing("Listing datastores (rag/databases)")
 edit_image = _missing("Editing images (images/edit)")
 speak = _missing("Speaking (audio/speech)")
 list_voices = _missing("Listing voices (audio/voices)")

@@ -58,3 +58,14 @@ BY_READER = {form.reader: form for form in reversed(FORMATS)}  # the first of th
 def extension_of(name: str) -> str:
     """Of a file name, lower case, without the dot; a name without one (Makefile) is its own extension."""
     return name.replace("\\", "/").rpartition("/")[2].lower().strip().rpartition(".")[2]
+
+
+def is_readable(name: str) -> bool:
+    """Whether a file of that name is one of FORMATS."""
+    return extension_of(name) in BY_EXTENSION
+
+
+def is_text(name: str) -> bool:
+    """Whether its extension is that of a format which is text."""
+    form = BY_EXTENSION.get(extension_of(name))
+    return form is not None and form.media_types[0].startswith(("text/", "application/json", "application/xml"))
