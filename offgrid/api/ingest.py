@@ -96,7 +96,8 @@ def add(request: Request, app, store: DataStore, files: list[Accepted], *, in_ba
         return Response.json({"success": True, "message": message, "task": task_as_json(task)}, status=202)
     with Wakeup() as never:
         document = app.knowledge.add(store, files[0], lambda: request.wait_for(never, 0))
-    message = f"{document.name!r} is added: {document.n_chunks} passages."
+    n = document.n_chunks
+    message = f"{document.name!r} is added: {n} passage{'s' if n > 1 else ''}."
     return Response.json({"success": True, "message": message, "document": as_json(document)})
 
 

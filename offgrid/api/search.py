@@ -5,10 +5,10 @@ from offgrid.api.fields import Asked, Field, Object, required
 from offgrid.api.knowledge import CHUNK, STORE, Decimal, Metadata, chunk_as_json, store_for
 from offgrid.api.shapes import Choice, ListOf, Text, Whole
 from offgrid.api.times import Time
+from offgrid.rag.words import MAX_QUERY_CHARS
 from offgrid.web.message import Request, Response
 
 MAX_TOP_K = 100
-MAX_QUERY_CHARS = 100_000
 FILTER = Field(
     "filter",
     Object(
@@ -23,7 +23,7 @@ MODE = Field("mode", Choice(("hybrid", "vector", "keyword")), "By meaning and wo
 TOP_K = Field("top_k", Whole(1, MAX_TOP_K), "How many passages at most.", 5)
 MIN_SCORE = Field("min_score", Decimal(-1, 1), "The least likeness (cosine) of a passage to the question; usually 0.2.")
 DIVERSITY = Field("diversity", Decimal(0, 1), "How much a passage loses for being like one before it.", 0)
-QUERY = required("query", Text(1, MAX_QUERY_CHARS), "What is looked for.", "When does water boil?")
+QUERY = required("query", Text(1, MAX_QUERY_CHARS, is_unicode=True), "What is looked for.", "When does water boil?")
 SEARCH = (
     QUERY,
     TOP_K,

@@ -11,6 +11,7 @@ from offgrid.engine.catalog import ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, Conflict
 from offgrid.rag.prefixes import prefixes_for
+from offgrid.rag.words import MAX_QUERY_CHARS
 from offgrid.sections import EngineSettings
 from offgrid.store.datastores import Space
 from offgrid.types import Asked, Begun, EmbedRequest, End, Event, Lengths, LengthsRequest, Part, Vectors
@@ -80,7 +81,20 @@ class EmbeddingModel:
         return ask(self._pool, self._file, EmbedRequest(self.id, [self._document_prefix + t for t in texts]), check)
 
     def embed_query(self, text: str) -> Vectors:
-        return ask(self._pool, self._file, EmbedRequest(self.id, [self._query_prefix + text]))
+        """The vectors of a question: one, or, where it is longer than the model takes in, one for each piece of it.
+
+        Of a question its first MAX_QUERY_CHARS count.
+        """
+        pieces = [self._query_prefix + piece for piece in self._pieces(text[:MAX_QUERY_CHARS])]
+        return ask(self._pool, self._file, EmbedRequest(self.id, pieces))
+
+    def _pieces(self, text: str) -> list[str]:
+        found = self.lengths([text])
+        if found.n_tokens[0] <= found.n_limit or len(text) < 2:
+            return [text]
+        middle = text.find(" ", len(text) // 2)
+        middle = middle if middle > 0 else len(text) // 2
+        return [*self._pieces(text[:middle]), *self._pieces(text[middle:])]
 
     def lengths(self, texts: list[str], check: Check = unwatched) -> Lengths:
         """Tokens of each text; `n_limit`: how many a text to be embedded may have, with its prefix."""

@@ -313,6 +313,8 @@ class Knowledge:
         if store.space is None:
             if self.embedding_model() is None:
                 return None, "There is no embedding model, so only words were looked for."
+            if not self.documents.count(store)[0]:
+                return None, ""
             hint = "POST /v1/rag/enable makes them."
             return None, f"The documents have no vectors yet, so only words were looked for. {hint}"
         try:

@@ -14,10 +14,11 @@ import numpy as np
 
 from offgrid.rag.embedding import EmbeddingModel
 from offgrid.rag.indexes import Indexes
-from offgrid.rag.vectors import Vectors
+from offgrid.rag.vectors import Vectors as Rows
 from offgrid.rag.words import match_query, words_of
 from offgrid.store.datastores import DataStore
 from offgrid.store.passages import Passage, Passages
+from offgrid.types import Vectors
 
 USUAL_MIN_SCORE = 0.2  # below, passages have nothing to do with the question
 N_CANDIDATES = 50  # of each ranking; more where more are asked for
@@ -82,7 +83,7 @@ def search(
         hits = _by_words(store, question, passages, allowed)
         return Found(hits, "keyword", why_none if question.mode != "keyword" else "")
     vectors = indexes.get(store, store.space)
-    query = np.frombuffer(model.embed_query(question.text).data, "<f4")
+    query = _vector(model.embed_query(question.text))
     n = max(N_CANDIDATES, PER_RESULT * question.top_k)
     by_meaning = vectors.search(query, n, allowed) if len(vectors) else []
     by_words = []
@@ -100,6 +101,13 @@ def search(
         order = _diverse(order[:n], scores, vectors, question)
     hits = [Hit(there[number], min(1.0, max(-1.0, scores[number]))) for number in order[: question.top_k]]
     return Found(hits, question.mode)
+
+
+def _vector(embedded: Vectors) -> np.ndarray:
+    """(n_dim,) float32, unit length: the mean of the vectors of a question's pieces."""
+    mean = np.frombuffer(embedded.data, "<f4").reshape(-1, embedded.n_dim).mean(axis=0)
+    norm = float(np.linalg.norm(mean))
+    return mean / norm if norm else mean
 
 
 def _by_words(store: DataStore, question: Question, passages: Passages, allowed: set[int] | None) -> list[Hit]:
@@ -126,7 +134,7 @@ def _merged(*rankings: Iterable[int]) -> list[int]:
     return sorted(sums, key=lambda number: (-sums[number], number))
 
 
-def _diverse(order: list[int], scores: dict[int, float], vectors: Vectors, question: Question) -> list[int]:
+def _diverse(order: list[int], scores: dict[int, float], vectors: Rows, question: Question) -> list[int]:
     """Maximal marginal relevance (Carbonell and Goldstein, 1998): each next one is like the question, and new."""
     try:
         rows = vectors.rows(order)  # (n, n_dim) float32, unit length

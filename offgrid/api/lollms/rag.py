@@ -3,16 +3,17 @@
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field, required
 from offgrid.api.lollms.datastores import open_store, seen_by, username_of
-from offgrid.api.search import MAX_QUERY_CHARS, TOP_K
+from offgrid.api.search import TOP_K
 from offgrid.api.shapes import Number, Text
 from offgrid.api.times import rfc3339
 from offgrid.engine.catalog import LOCAL
+from offgrid.rag.words import MAX_QUERY_CHARS
 from offgrid.store.datastores import EVERYBODY, DataStore
 from offgrid.web.message import Request, Response
 
 PERCENT = Number(0, 100)
 LEAST = "The least likeness of a passage to the question, in percent: (cosine + 1) / 2 * 100."
-QUERY = required("query", Text(1, MAX_QUERY_CHARS), "What is looked for.", "What are our Q3 targets?")
+QUERY = required("query", Text(1, MAX_QUERY_CHARS, is_unicode=True), "What is looked for.", "What are our Q3 targets?")
 MANY = Field("top_k", TOP_K.shape, TOP_K.means, 10)
 RAG_QUERY = (
     required("datastore_id", Text(1, 100), "The data store.", "9b2f0c1e-4a53-4f8e-9d7e-0d2f6a1c5b77"),
