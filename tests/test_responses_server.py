@@ -209,3 +209,38 @@ def test_at_the_stop_of_the_server_a_stream_has_ended_or_failed_and_is_there_or_
     assert code_of(again, f"{PATH}/{last['response']['id']}") == "response_not_found"
     wait_until(lambda: again.request("/health")[0] == 200)
     again.stop()
+
+
+def test_items_are_referred_to_while_they_are_kept(tiny_server):
+    first = ask(tiny_server, input="Remember this.")
+    [said] = first["output"]
+    asked = tiny_server.request(f"{PATH}/{first['id']}/input_items")[2]["data"][0]
+    references = [{"type": "item_reference", "id": item["id"]} for item in (asked, said)]
+    question = {"role": "user", "content": "And now?"}
+    by_reference = ask(tiny_server, input=[*references, question])
+    assert (
+        by_reference["usage"]["input_tokens"]
+        == ask(tiny_server, input=[asked, said, question])["usage"]["input_tokens"]
+    )
+    assert (
+        by_reference["usage"]["input_tokens"]
+        == (ask(tiny_server, input=[question], previous_response_id=first["id"])["usage"]["input_tokens"])
+    )
+    # What goes on from it has the items themselves, whatever becomes of the first.
+    tiny_server.request(f"{PATH}/{first['id']}", method="DELETE")
+    items = tiny_server.request(f"{PATH}/{by_reference['id']}/input_items?order=asc")[2]["data"]
+    assert items[:2] == [asked, said]
+
+
+def test_a_reference_to_nothing_is_named_and_nobody_refers_to_anothers_items(endless_models, tmp_path):
+    with People(tmp_path / "people", "--models-dir", str(endless_models)) as people:
+        ada, bob = people.add("viewer", "ada"), people.add("user", "bob")
+        body = {"input": "Hello!", "max_output_tokens": 2}
+        [said] = people.request(PATH, body, headers=ada.headers)[2]["output"]
+        reference = {"type": "item_reference", "id": said["id"]}
+        body["input"] = [{"role": "user", "content": "Hello!"}, reference]
+        assert people.request(PATH, body, headers=ada.headers)[0] == 200
+        for path in (PATH, f"{PATH}/input_tokens"):
+            status, _, answer = people.request(path, {"input": body["input"]}, headers=bob.headers)
+            assert (status, answer["error"]["code"]) == (404, "item_not_found")
+            assert answer["error"]["param"] == "input[1].id" and said["id"] in answer["error"]["message"]

@@ -108,3 +108,21 @@ def test_the_oldest_go_when_they_are_too_large_but_never_the_newest(responses, m
 def test_half_a_surrogate_pair_does_not_keep_a_response_from_being_kept(responses):
     responses.keep("ada", {"id": "a", "output": ["\ud800 é 🐟"]}, ["\udc00"], None)
     assert responses.conversation("ada", "a") == ["?", "? é 🐟"]
+
+
+def test_items_are_found_by_their_id_among_those_that_are_kept_of_their_owner(responses):
+    def of(id: str, text: str) -> dict:
+        return {"id": id, "text": text}
+
+    responses.keep("ada", {"id": "a", "output": [of("o1", "first"), of("o2", "kept")]}, [of("i1", "asked")], None)
+    responses.keep("ada", {"id": "b", "output": [of("o1", "newer")]}, [], "a")
+    responses.keep("bob", {"id": "c", "output": [of("o3", "bob's")]}, [], None)
+    wanted = {"o1", "o2", "i1", "o3"}
+    assert responses.items("ada", wanted) == {
+        "o1": of("o1", "newer"),
+        "o2": of("o2", "kept"),
+        "i1": of("i1", "asked"),
+    }
+    assert responses.items("bob", wanted) == {"o3": of("o3", "bob's")}
+    responses.delete("ada", "a")
+    assert responses.items("ada", wanted) == {"o1": of("o1", "newer")}

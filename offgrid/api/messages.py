@@ -18,12 +18,17 @@ TEXT_PART = Object(
     Ignored("prompt_cache_breakpoint", _CACHED),
     Ignored("cache_control", _CACHED),
 )
+REFUSAL_PART = Object(required("refusal", Text(), "Why there was no answer; read as its text.", "No."))
 
 
 class Content(Shape):
     """A text, or a list of parts that are texts; read as one string."""
 
     wanted = "a string or a list of text parts"
+
+    def __init__(self, **more_parts: Object):
+        """`more_parts`: kinds of parts besides "text", whose text is the member of the same name."""
+        self.parts = {"text": TEXT_PART, **more_parts}
 
     def read(self, value: Any, path: str) -> str:
         if isinstance(value, str):
@@ -34,14 +39,15 @@ class Content(Shape):
 
     def _part(self, part: Any, path: str) -> str:
         kind = part.get("type") if isinstance(part, dict) else part
-        if not isinstance(part, dict) or kind != "text":
+        if not isinstance(part, dict) or not isinstance(kind, str) or kind not in self.parts:
             said = 'a part {"type": "text", "text": …}: this version reads text only; images come later'
             raise wrong(path, said, kind)
-        return TEXT_PART.read({name: member for name, member in part.items() if name != "type"}, path)["text"]
+        return self.parts[kind].read({name: member for name, member in part.items() if name != "type"}, path)[kind]
 
     def schema(self) -> dict:
-        part = Variants("type", {"text": TEXT_PART}).schema()["oneOf"][0]
-        return {"anyOf": [{"type": "string"}, {"type": "array", "items": part}]}
+        parts = Variants("type", self.parts).schema()["oneOf"]
+        items = parts[0] if len(parts) == 1 else {"oneOf": parts}
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": items}]}
 
 
 class Arguments(Shape):
@@ -60,21 +66,24 @@ class Arguments(Shape):
         return {"type": ["string", "object"]}
 
 
+PROVIDERS = Ignored("provider_specific_fields", "What a library keeps of another server's answer.")
 CALLED = Object(
     required("name", FUNCTION_NAME, "Which function.", "add"),
     Field("arguments", Arguments(), "What it was called with.", "{}"),
     Ignored("parsed_arguments", "What a library made of the arguments."),
+    PROVIDERS,
 )
 CALL = Object(
     Field("id", Text(), "What its result refers to."),
     Field("type", Choice(("function",)), "The only one there is.", "function"),
     required("function", CALLED, "The call.", {"name": "add", "arguments": "{}"}),
     Ignored("index", "Its place in a stream, which some clients keep."),
+    PROVIDERS,
 )
 NAME = Field("name", Text(), "Who says it, for templates that show it.")
 CONTENT = required("content", Content(), "What is said.", "Hello!")
 ASSISTANT = Object(
-    Field("content", Content(), "What it answered; may be left out beside calls.", ""),
+    Field("content", Content(refusal=REFUSAL_PART), "What it answered; may be left out beside calls.", ""),
     NAME,
     Field("tool_calls", ListOf(CALL, MAX_CALLS, says=f"a list of at most {MAX_CALLS} calls"), "What it called.", []),
     Field("reasoning_content", Text(), "What it thought before."),
@@ -84,9 +93,12 @@ ASSISTANT = Object(
     Ignored("annotations", "Nothing is searched, so nothing is cited."),
     Ignored("audio", "An answer is what stands in content."),
     Ignored("parsed", "What a library made of the content."),
+    Ignored("reasoning_details", "What it thought is read from reasoning_content."),
+    PROVIDERS,
 )
 SPOKEN = Object(CONTENT, NAME)
-RESULT = Object(CONTENT, NAME, Field("tool_call_id", Text(), "The call that this is the result of."))
+RETURNED = Field("content", Content(), "What the tool returned; nothing when left out.", "")
+RESULT = Object(RETURNED, NAME, Field("tool_call_id", Text(), "The call that this is the result of."))
 
 
 class Message(Variants):

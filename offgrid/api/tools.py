@@ -11,6 +11,7 @@ from offgrid.types import ToolUse
 
 MAX_TOOLS = 128
 CHOICES = ("none", "auto", "required")
+ALIASES = {"any": "required"}  # Mistral's word, and Anthropic's
 
 
 class Parameters(Shape):
@@ -54,16 +55,19 @@ class ToolChoice(Shape):
 
     wanted = f"{', '.join(CHOICES)}, or an object that names a function"
     named = Variants("type", {"function": ONE, "allowed_tools": SEVERAL})
+    flat = Variants("type", {"function": NAMED})  # as the Responses API has it, and clients that speak both
 
     def read(self, value: Any, path: str) -> str | Asked:
         if isinstance(value, dict):
-            return self.named.read(value, path)
+            is_flat = "name" in value and "function" not in value
+            return (self.flat if is_flat else self.named).read(value, path)
+        value = ALIASES.get(value, value) if isinstance(value, str) else value
         if value not in CHOICES:
             raise wrong(path, self.wanted, value)
         return value
 
     def schema(self) -> dict:
-        return {"anyOf": [{"type": "string", "enum": list(CHOICES)}, self.named.schema()]}
+        return {"anyOf": [{"type": "string", "enum": [*CHOICES, *ALIASES]}, self.named.schema(), self.flat.schema()]}
 
 
 TOOLS = (
@@ -82,7 +86,9 @@ def read_tool_use(asked: Asked) -> ToolUse | None:
     if isinstance(choice, str):
         use = replace(use, is_required=choice == "required")
     elif choice["type"] == "function":
-        use = replace(use, only=_known(choice["function"], "tool_choice.function", use))
+        inner = choice.get("function")
+        only = _known(inner, "tool_choice.function", use) if inner else _known(choice, "tool_choice", use)
+        use = replace(use, only=only)
     else:
         use = _allowed(choice["allowed_tools"], use)
     if not tools and (use.is_required or use.only):

@@ -23,6 +23,11 @@ WITH RECURSIVE line (number, previous) AS (
 )
 SELECT input, output FROM line JOIN responses USING (number) ORDER BY number
 """
+_ONE_BEFORE = """
+SELECT number, input, output FROM responses
+WHERE owner = ? AND is_hidden = 0 AND number < ? ORDER BY number DESC LIMIT 1
+"""
+_MAX_NUMBER = 2**63 - 1
 _DROP = """
 DELETE FROM responses WHERE number = ? AND is_hidden
 AND NOT EXISTS (SELECT 1 FROM responses AS later WHERE later.previous = responses.number)
@@ -74,6 +79,21 @@ class Responses:
         if not turns:
             raise _no_previous(id)
         return [item for turn in turns for item in (*turn[0], *turn[1])]
+
+    def items(self, owner: str, ids: set[str]) -> dict[str, dict]:
+        """Those of the items of the owner's responses that have one of these ids, the newest of each.
+
+        A row at a time, the newest first: what is looked for is mostly in one of the last, and nobody waits for a
+        read of all.
+        """
+        found: dict[str, dict] = {}
+        before = _MAX_NUMBER
+        while ids - found.keys() and (row := self._db.row(_ONE_BEFORE, (owner, before))):
+            before = row["number"]
+            for item in json.loads(row["output"]) + json.loads(row["input"]):
+                if item["id"] in ids:
+                    found.setdefault(item["id"], item)
+        return found
 
     def delete(self, owner: str, id: str) -> None:
         with self._db.write() as sql:

@@ -11,6 +11,7 @@ from offgrid.api.fields import Asked, Field, Ignored, Object, required
 from offgrid.api.messages import FUNCTION_NAME
 from offgrid.api.responses.kinds import Kinds
 from offgrid.api.shapes import Choice, ListOf, Shape, Text
+from offgrid.errors import NotFound
 
 MAX_ITEMS = 10_000
 MAX_PARTS = 1000  # of one item
@@ -64,6 +65,7 @@ FOREIGN = (
     *("mcp_approval_response", "mcp_call", "tool_search_call", "tool_search_output", "additional_tools"),
     *("program", "program_output", "compaction", "compaction_trigger", "configuration_update"),
 )
+REFERENCE = "item_reference"
 NO_CUSTOM = "tools with free text are not supported by this version of OffGrid; make it a function."
 ITEM = Kinds(
     {
@@ -88,9 +90,9 @@ ITEM = Kinds(
             Field("summary", ListOf(SUMMARIES, MAX_PARTS), "What another server tells of them.", []),
             *(ID, STATUS, Ignored("encrypted_content", "Only who encrypted it can read it.")),
         ),
+        REFERENCE: Object(required("id", Text(1, MAX_ID_CHARS), "An item of a kept response, to stand here.", "msg_1")),
     },
     {
-        "item_reference": "items are not looked up by their id. Send the item itself, or previous_response_id.",
         "custom_tool_call": NO_CUSTOM,
         "custom_tool_call_output": NO_CUSTOM,
         **dict.fromkeys(FOREIGN, ELSEWHERE),
@@ -100,7 +102,7 @@ ITEM = Kinds(
 
 
 class Input(Shape):
-    """A text, or items. Read as a list of items in the form in which they are kept."""
+    """A text, or items. Read as a list of items in the form in which they are kept; references are what they were."""
 
     wanted = "a string, or a list of at least one item"
     items = ListOf(ITEM, MAX_ITEMS, 1, wanted)
@@ -133,6 +135,26 @@ def _kept(item: Asked) -> dict:
             return _about(item, "fco") | {"call_id": item["call_id"], "output": output}
         case "reasoning":
             return _about(item, "rs") | {name: list(map(dict, item[name])) for name in ("summary", "content")}
+        case _:
+            return {"type": REFERENCE, "id": item["id"]}
+
+
+def referred_ids(items: list[dict]) -> set[str]:
+    """The ids of the items that are only referred to."""
+    return {item["id"] for item in items if item["type"] == REFERENCE}
+
+
+def with_referred(items: list[dict], found: dict[str, dict]) -> list[dict]:
+    """The items, with those that are meant in the place of references to them. Raises NotFound, naming the first that
+    is not among `found`."""
+    for i, item in enumerate(items):
+        if item["type"] == REFERENCE and item["id"] not in found:
+            message = (
+                f"There is no item {item['id']!r}: items are found by their id while the response that holds them is "
+                "kept, so not after store: false. Send the item itself."
+            )
+            raise NotFound(message, code="item_not_found", param=f"input[{i}].id")
+    return [found[item["id"]] if item["type"] == REFERENCE else item for item in items]
 
 
 def _about(item: Asked, prefix: str) -> dict:

@@ -8,7 +8,7 @@ from offgrid.api.keep_alive import read_keep_alive
 from offgrid.api.messages import with_system_prompt
 from offgrid.api.models import model_for
 from offgrid.api.responses import body
-from offgrid.api.responses.items import MAX_ID_CHARS, messages_of
+from offgrid.api.responses.items import MAX_ID_CHARS, messages_of, referred_ids, with_referred
 from offgrid.api.responses.shown import EVENT, ITEMS, RESPONSE
 from offgrid.api.responses.tools import tool_use_of
 from offgrid.api.responses.wire import ResponseEncoder, in_own_names
@@ -35,10 +35,11 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
     """An answer of the model, kept unless store is false."""
     request.tally.service = "responses"
     model, own = model_for(app, asked, "chat")
+    items = _items(request, app, asked)
     sampling = read_sampling(asked, own)
     question = GenerateRequest(
         model=model.id,
-        **_prompt(request, app, asked, own),
+        **_prompt(request, app, asked, items, own),
         max_tokens=asked["max_output_tokens"] or own.max_tokens,
         stop=asked.get("stop", own.stop or ()),
         time_limit_s=time_limit_s(asked),
@@ -52,7 +53,7 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
     def ending() -> bytes:
         if asked["store"]:
             owner, previous_id = request.who.owner, asked["previous_response_id"]
-            app.responses.keep(owner, encoder.response, asked["input"], previous_id)
+            app.responses.keep(owner, encoder.response, items, previous_id)
         return encoder.ending() if asked["stream"] else b""
 
     keep_alive_s = read_keep_alive(asked)
@@ -68,7 +69,7 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
 def count_input_tokens(request: Request, app, asked: Asked) -> Response:
     """How many tokens a request's prompt has."""
     model, own = model_for(app, asked, "chat")
-    question = CountRequest(**_prompt(request, app, asked, own))
+    question = CountRequest(**_prompt(request, app, asked, _items(request, app, asked), own))
     try:
         count = ask_once(request, app, model, question, read_keep_alive(asked))
     except ApiError as error:
@@ -123,9 +124,15 @@ def list_input_items(request: Request, app, asked: Asked, id: str) -> Response:
     )
 
 
-def _prompt(request: Request, app, asked: Asked, own: ModelSettings) -> dict:
-    """The fields of a GenerateRequest, or of a CountRequest, that say what is in the prompt."""
+def _items(request: Request, app, asked: Asked) -> list[dict]:
+    """What is asked, with the items that it refers to. Raises NotFound."""
     items = asked["input"] or []
+    ids = referred_ids(items)
+    return with_referred(items, app.responses.items(request.who.owner, ids)) if ids else items
+
+
+def _prompt(request: Request, app, asked: Asked, items: list[dict], own: ModelSettings) -> dict:
+    """The fields of a GenerateRequest, or of a CountRequest, that say what is in the prompt."""
     if previous_id := asked["previous_response_id"]:
         items = app.responses.conversation(request.who.owner, previous_id) + items
     messages = with_system_prompt(messages_of(items, asked["instructions"]), own.system_prompt)
