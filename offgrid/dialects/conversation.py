@@ -12,6 +12,7 @@ from offgrid.dialects.traits import SHORT_ID_LENGTH, Traits
 from offgrid.types import ToolUse
 
 _THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")
+_BEGUN = "qzbegunanswer"  # in an answer's place while a template runs, which may trim texts, but not this one
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)  # in a JSON string
 
 
@@ -35,6 +36,21 @@ def conversation(
     if not tools or not is_listed_natively:
         return written, None
     return written, (tools if traits.takes_bare_tools else list(map(_complete, tools)))
+
+
+def begun_answer(messages: list[dict]) -> tuple[list[dict], str | None]:
+    """A conversation that ends with an answer is to be gone on with: (the same with a mark in that answer's place, the
+    answer so far). None: it ends otherwise, with calls for one."""
+    last = messages[-1]
+    if last["role"] != "assistant" or last.get("tool_calls"):
+        return messages, None
+    return [*messages[:-1], {**last, "content": _BEGUN}], last.get("content") or ""
+
+
+def ending_with(answer: str, prompt: str) -> str | None:
+    """The prompt that was made with the mark, up to the answer so far; None: the template does not show it."""
+    before, mark, _ = prompt.rpartition(_BEGUN)
+    return before + answer if mark else None
 
 
 def with_plain_arguments(messages: list[dict]) -> list[dict]:

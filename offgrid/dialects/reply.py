@@ -44,7 +44,8 @@ _patterns = lru_cache(maxsize=32)(_Patterns)
 
 
 class ReplyParser:
-    """One per answer. `is_thinking`: the prompt left the thinking open. `has_tools` False: calls are plain content.
+    """One per answer. `is_thinking`: the prompt left the thinking open. `is_begun`: it ends in the midst of the
+    content, so nothing comes that only begins an answer. `has_tools` False: calls are plain content.
     `separates_thinking` False: thoughts stay in the content, as the model writes them.
 
     `on_call(text)` is asked when the text of a call has begun, with all there is of it so far; it says whether the
@@ -57,6 +58,7 @@ class ReplyParser:
         *,
         has_tools: bool,
         is_thinking: bool,
+        is_begun: bool = False,
         separates_thinking: bool = True,
         on_call: Callable[[str], bool],
     ):
@@ -64,12 +66,13 @@ class ReplyParser:
         self._patterns = _patterns(dialect, has_tools=has_tools)
         self._separates = separates_thinking
         self._on_call = on_call
-        self._read = self._read_thought if is_thinking else self._read_first
+        begin = self._read_content if is_begun else self._read_first
+        self._read = self._read_thought if is_thinking else begin
         self._held = ""  # what was pushed and is not in any part yet
         self._parts: list[Part] = []
         self._is_end = False
         self._drops_space = is_thinking and separates_thinking  # what comes next loses its leading white space
-        self._may_call = True  # whether what comes next is the start of the answer, where bare calls begin
+        self._may_call = not is_begun  # whether what comes next is the start of the answer, where bare calls begin
         self._form: CallForm | None = None
         self._depth, self._is_inside, self._is_escaped = 0, False, False  # of arguments: braces, strings
         self.n_calls = 0

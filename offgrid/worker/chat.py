@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from offgrid.dialects.calls import calls_grammar
-from offgrid.dialects.conversation import conversation, with_plain_arguments
+from offgrid.dialects.conversation import begun_answer, conversation, ending_with, with_plain_arguments
 from offgrid.dialects.dialect import Dialect, dialect_of
 from offgrid.dialects.reply import ReplyParser
 from offgrid.dialects.syntax import CallSyntax
@@ -21,6 +21,11 @@ from offgrid.worker.refused import Refused
 from offgrid.worker.reply import Reply
 from offgrid.worker.sampling import Form, Sampler
 from offgrid.worker.template import ChatTemplate, TemplateRefused
+
+NO_GOING_ON = (
+    "The messages end with one of the assistant, and this model's chat template cannot have its answer go on from it. "
+    "Let them end with one of the user."
+)
 
 
 class Chats:
@@ -41,11 +46,14 @@ class Chats:
         marked_use = ToolUse(**marked["use"]) if marked["use"] else None
         values = _thinking_values(thinking) | marked["values"]
         try:
-            messages, tools = conversation(marked["messages"], marked_use, self.dialect, self.traits)
-            prompt = self.template.render(messages, tools, values)
+            given_messages, begun = begun_answer(marked["messages"])
+            messages, tools = conversation(given_messages, marked_use, self.dialect, self.traits)
+            prompt = self.template.render(messages, tools, values, begins_turn=begun is None)
         except TemplateRefused as refusal:
             raise Refused(kind="bad_request", message=str(refusal), param="messages") from refusal
-        return Chat(self, prompt, mark, use, thinking, request.get("grammar", ""))
+        if begun is not None and (prompt := ending_with(begun, prompt)) is None:
+            raise Refused(kind="bad_request", message=NO_GOING_ON, param="messages")
+        return Chat(self, prompt, mark, use, thinking, request.get("grammar", ""), is_begun=bool(begun))
 
     @cached_property
     def traits(self) -> Traits:
@@ -74,6 +82,7 @@ class Chat:
     use: ToolUse | None
     thinking: Thinking
     grammar: str  # what the whole answer is held to, thinking aside; "": nothing
+    is_begun: bool = False  # the prompt ends with the first words of the answer
 
     @property
     def prompt(self) -> str:
@@ -128,7 +137,8 @@ class Chat:
 
     def _from_answer_on(self, grammar: str, param: str) -> Form:
         opening = None
-        if self.dialect.thinking is not None and not self.is_thinking and self.thinking.is_enabled is not False:
+        may_think = self.dialect.thinking is not None and self.thinking.is_enabled is not False
+        if may_think and not self.is_thinking and not self.is_begun:
             begin = self.chats.tokens(self.dialect.thinking[0])
             opening = begin[0] if len(begin) == 1 else None
         spoken = self.chats.names if self.use else {}
@@ -139,6 +149,7 @@ class Chat:
             self.dialect,
             has_tools=self.use is not None,
             is_thinking=self.is_thinking,
+            is_begun=self.is_begun and not self.is_whole,
             separates_thinking=self.thinking.is_separate,
             on_call=(lambda text: True) if self.is_whole else sampler.hold,
         )

@@ -54,15 +54,22 @@ class ChatTemplate:
         """Another template for the same model."""
         return ChatTemplate(source, bos=self._names["bos_token"], eos=self._names["eos_token"])
 
-    def render(self, messages: list[dict], tools: list[dict] | None = None, values: dict | None = None) -> str:
-        """The prompt for the assistant's next turn; `values` are further names for the template. Raises
-        TemplateRefused."""
+    def render(
+        self,
+        messages: list[dict],
+        tools: list[dict] | None = None,
+        values: dict | None = None,
+        *,
+        begins_turn: bool = True,
+    ) -> str:
+        """The prompt for the assistant's next turn, or without that turn's begin; `values` are further names for the
+        template. Raises TemplateRefused."""
         signal.signal(signal.SIGALRM, _too_slow)
         signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
         try:
             if self._template is None:
                 self._template = _environment().from_string(self.source)
-            names = {**(values or {}), **self._names, "messages": messages, "add_generation_prompt": True}
+            names = {**(values or {}), **self._names, "messages": messages, "add_generation_prompt": begins_turn}
             return self._template.render(names if tools is None else {**names, "tools": tools})
         except TemplateRefused:
             raise
