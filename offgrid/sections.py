@@ -52,6 +52,7 @@ class ServiceSettings:
     lollms: bool = True
     anthropic: bool = True
     require_key: tuple[str, ...] = ()
+    keep_responses: bool = True  # those of /v1/responses
 
     def is_on(self, service: str) -> bool:
         return not service or getattr(self, service)

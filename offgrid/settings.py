@@ -110,6 +110,8 @@ SETTINGS = (
             "Answer clients of Anthropic's API."),
     Setting("services.require_key", SERVICES, "OFFGRID_SERVICES_REQUIRE_KEY", "--services-require-key",
             "Which of these have no guests; each asks everybody for a key or a login."),
+    Setting("services.keep_responses", SWITCH, "OFFGRID_KEEP_RESPONSES", "--keep-responses",
+            "Keep answers of /v1/responses, with what was asked, unless a request says store: false."),
     Setting("engine.default_model", TEXT, "OFFGRID_DEFAULT_MODEL", "--default-model",
             "Model for a request that names none; empty is the first chat model."),
     Setting("engine.default_embedding_model", TEXT, "OFFGRID_DEFAULT_EMBEDDING_MODEL", "--default-embedding-model",

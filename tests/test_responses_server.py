@@ -244,3 +244,25 @@ def test_a_reference_to_nothing_is_named_and_nobody_refers_to_anothers_items(end
             status, _, answer = people.request(path, {"input": body["input"]}, headers=bob.headers)
             assert (status, answer["error"]["code"]) == (404, "item_not_found")
             assert answer["error"]["param"] == "input[1].id" and said["id"] in answer["error"]["message"]
+
+
+def test_where_the_server_keeps_no_responses_nothing_is_on_the_disk_and_nothing_is_gone_on_from(
+    start_server, endless_models
+):
+    server = start_server("--models-dir", str(endless_models), "--keep-responses", "false")
+    whole = ask(server, input="Qzsecret", store=True)
+    stream = EventStream(server, input="Qzsecret", max_output_tokens=4)
+    streamed = stream.until("response.incomplete")["response"]
+    for answer in (whole, streamed):
+        assert answer["store"] is False
+        assert code_of(server, f"{PATH}/{answer['id']}") == "response_not_found"
+    reference = [{"type": "item_reference", "id": whole["output"][0]["id"]}]
+    for path in (PATH, f"{PATH}/input_tokens"):
+        for body, param in (({"input": "?", "previous_response_id": whole["id"]}, "previous_response_id"),
+                            ({"input": reference}, "input")):  # fmt: skip
+            status, _, answer = server.request(path, body)
+            assert (status, answer["error"]["param"]) == (400, param)
+            assert "services.keep_responses" in answer["error"]["message"]
+    assert server.stop() == 0
+    kept = [path for path in server.data_dir.rglob("*") if path.is_file() and b"Qzsecret" in path.read_bytes()]
+    assert kept == []

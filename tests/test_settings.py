@@ -29,7 +29,7 @@ def test_table_and_sections_have_the_same_names():
     assert places == fields
     for settings, section in ((MODEL_SETTINGS, config.ModelSettings), (PERSONALITY_SETTINGS, config.Personality)):
         assert [setting.name for setting in settings] == [f.name for f in dataclasses.fields(section)]
-    assert [f.name for f in dataclasses.fields(config.ServiceSettings)] == [*SERVICES, "require_key"]
+    assert [f.name for f in dataclasses.fields(config.ServiceSettings)] == [*SERVICES, "require_key", "keep_responses"]
 
 
 def test_no_name_stands_twice_in_the_table():

@@ -111,8 +111,8 @@ def logprobs_of(asked: Asked) -> int | None:
     return None
 
 
-def about(asked: Asked, model_id: str, sampling: Sampling) -> dict:
-    """What the answer says of its request."""
+def about(asked: Asked, model_id: str, sampling: Sampling, *, is_kept: bool) -> dict:
+    """What the answer says of its request, and of what became of its wish to be kept."""
     form = asked["text"]["format"]
     return {
         "model": model_id,
@@ -129,6 +129,6 @@ def about(asked: Asked, model_id: str, sampling: Sampling) -> dict:
         "reasoning": {"effort": asked["reasoning"]["effort"], "summary": None},
         "truncation": "disabled",
         "background": False,
-        "store": asked["store"],
+        "store": is_kept,
         "metadata": asked["metadata"],
     }

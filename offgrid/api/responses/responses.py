@@ -21,6 +21,7 @@ from offgrid.web.message import Request, Response
 
 NO_OPS = tuple(Ignored(name, "What was asked for with the answer is in it.") for name in ("include", "include[]"))
 MAX_LISTED = 100
+NOT_KEPT = "responses_not_kept"
 PAGE = (
     Field("limit", Whole(1, MAX_LISTED), "How many at most.", 20),
     Field("order", Choice(("asc", "desc")), "desc: the last first.", "desc"),
@@ -48,10 +49,11 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
         sampling=sampling,
         client=request.who.client,
     )
-    encoder = ResponseEncoder(body.about(asked, model.id, sampling))
+    is_kept = asked["store"] and app.config.services.keep_responses
+    encoder = ResponseEncoder(body.about(asked, model.id, sampling, is_kept=is_kept))
 
     def ending() -> bytes:
-        if asked["store"]:
+        if is_kept:
             owner, previous_id = request.who.owner, asked["previous_response_id"]
             app.responses.keep(owner, encoder.response, items, previous_id)
         return encoder.ending() if asked["stream"] else b""
@@ -125,9 +127,13 @@ def list_input_items(request: Request, app, asked: Asked, id: str) -> Response:
 
 
 def _items(request: Request, app, asked: Asked) -> list[dict]:
-    """What is asked, with the items that it refers to. Raises NotFound."""
+    """What is asked, with the items that it refers to. Raises NotFound, BadRequest."""
     items = asked["input"] or []
     ids = referred_ids(items)
+    previous_id = asked["previous_response_id"]
+    if (previous_id or ids) and not app.config.services.keep_responses:
+        message = "This server keeps no responses (services.keep_responses is off): send the items themselves in input."
+        raise BadRequest(message, code=NOT_KEPT, param="previous_response_id" if previous_id else "input")
     return with_referred(items, app.responses.items(request.who.owner, ids)) if ids else items
 
 
