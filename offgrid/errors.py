@@ -72,6 +72,10 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class AmbiguousModel(ModelNotFound):
+    """Several models could be meant; the message names them."""
+
+
 class MethodNotAllowed(ApiError):
     status = 405
     type = "invalid_request_error"

@@ -113,13 +113,73 @@ def test_a_name_of_a_file_is_not_given_to_another_model(app):
     assert status == 409 and "caller is the name of a model file" in answer["error"]
 
 
-def test_a_deleted_file_is_gone_and_one_that_others_are_made_of_is_not(app, folder):
-    assert post(app, "/api/copy", {"source": "tiny", "destination": "copied"})[0] == 200
-    status, answer = post(app, "/api/delete", {"name": "tiny"}, "DELETE")
-    assert (status, (folder / "tiny.gguf").exists()) == (409, True) and "copied" in answer["error"]
-    assert post(app, "/api/delete", {"model": "copied"}, "DELETE")[0] == 200
+def test_a_deleted_file_is_gone(app, folder):
     assert post(app, "/api/delete", {"model": "tiny"}, "DELETE") == (200, None)
     assert not (folder / "tiny.gguf").exists() and "tiny:latest" not in names(app)
+
+
+def test_to_copy_and_then_to_delete_renames_a_file(app, folder):
+    data = (folder / "tiny.gguf").read_bytes()
+    assert post(app, "/api/copy", {"source": "tiny", "destination": "mine"})[0] == 200
+    assert post(app, "/api/delete", {"name": "tiny"}, "DELETE") == (200, None)
+    assert not (folder / "tiny.gguf").exists() and (folder / "mine.gguf").read_bytes() == data
+    assert "tiny:latest" not in names(app) and "mine:latest" in names(app)
+    assert prompt_of(app, "mine") and app.variants.get("mine") is None  # a file like any other
+    assert post(app, "/api/delete", {"model": "mine"}, "DELETE") == (200, None)
+    assert not (folder / "mine.gguf").exists()
+
+
+def test_what_was_made_of_a_file_outlives_its_deletion_and_a_restart(folder, tmp_path):
+    with running_app(folder, tmp_path / "data") as app:
+        create(app, model="tiny", system="Tiny.", **{"from": "tiny"})
+        create(app, model="teacher", system="Be kind.", **{"from": "tiny"})
+        create(app, model="judge:v2", system="Be strict.", **{"from": "tiny"})
+        assert "Be kind." in prompt_of(app, "teacher")
+        assert post(app, "/api/delete", {"model": "tiny"}, "DELETE") == (200, None)
+        before = names(app)
+    with running_app(folder, tmp_path / "data") as app:
+        assert names(app) == before and {"teacher:latest", "judge:v2"} < before and "tiny:latest" not in before
+        assert "Be kind." in prompt_of(app, "teacher") and "Be strict." in prompt_of(app, "judge:v2")
+        assert not (folder / "tiny.gguf").exists()
+        for name in ("judge:v2", "teacher"):
+            assert post(app, "/api/delete", {"model": name}, "DELETE") == (200, None)
+        assert [name for name in names(app) if name.startswith(("teacher", "judge"))] == []
+        assert not (folder / "teacher.gguf").exists()
+
+
+def test_a_split_file_in_a_folder_is_renamed_with_all_its_parts(app, folder):
+    (folder / "sub").mkdir()
+    for number in (1, 2):
+        (folder / "sub" / f"big-0000{number}-of-00002.gguf").write_bytes(b"GGUF")
+    model = next(model for model in app.catalog.scan() if model.id == "sub/big")
+    assert app.model_folder.name_also(model, "new") == "sub/new"
+    app.model_folder.delete(model)
+    assert {path.name for path in (folder / "sub").iterdir()} == {f"new-0000{n}-of-00002.gguf" for n in (1, 2)}
+
+
+def test_a_file_is_not_renamed_to_the_name_of_another(app, folder):
+    before = {path.name: path.read_bytes() for path in folder.glob("*.gguf")}
+    assert post(app, "/api/copy", {"source": "tiny", "destination": "x:y"})[0] == 200
+    (folder / "x-y.gguf").write_bytes(b"another")
+    status, answer = post(app, "/api/delete", {"model": "tiny"}, "DELETE")
+    assert status == 409 and "x-y" in answer["error"]
+    assert {path.name: path.read_bytes() for path in folder.glob("*.gguf")} == {**before, "x-y.gguf": b"another"}
+
+
+def test_a_name_that_could_mean_several_models_is_answered_with_them(app, folder):
+    for kind in ("Q4_0", "Q8_0"):
+        (folder / f"twin-{kind}.gguf").write_bytes((folder / "tiny.gguf").read_bytes())
+    asked = [
+        ("POST", "/api/show", {"model": "twin"}),
+        ("POST", "/api/chat", {"model": "twin:latest", "messages": HELLO}),
+    ]
+    asked += [
+        ("DELETE", "/api/delete", {"model": "twin"}),
+        ("POST", "/api/copy", {"source": "twin", "destination": "x"}),
+    ]
+    for method, path, body in asked:
+        status, answer = post(app, path, body, method)
+        assert status == 404 and "twin-Q4_0" in answer["error"] and "twin-Q8_0" in answer["error"]
 
 
 def test_a_broken_file_can_be_deleted(app, folder):

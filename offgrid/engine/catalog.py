@@ -19,7 +19,7 @@ from pathlib import Path
 from offgrid.engine import gguf
 from offgrid.engine.gguf import BrokenModel, GgufInfo
 from offgrid.engine.variants import shares_worker
-from offgrid.errors import ModelNotFound
+from offgrid.errors import AmbiguousModel, ModelNotFound
 from offgrid.types import Variant
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Catalog:
         """The model that a client means by `name`: the first of these rules that finds one.
 
         Its id; its id in any case; either after `local/`, before `.gguf` or before `:latest`; an alias; its id without
-        the quantisation, when one model alone fits. Raises ModelNotFound: unknown, ambiguous, or (`model_broken`)
+        the quantisation, when one model alone fits. Raises ModelNotFound: unknown, AmbiguousModel, or (`model_broken`)
         unusable.
         """
         models = self.scan()
@@ -103,7 +103,7 @@ class Catalog:
         if not found:
             raise ModelNotFound(f"There is no model {name[:200]!r}. {self._what_there_is(models, name)}")
         if len(found) > 1:
-            raise ModelNotFound(f"The name {name[:200]!r} could mean {_listed(found)}: use one of these ids.")
+            raise AmbiguousModel(f"The name {name[:200]!r} could mean {_listed(found)}: use one of these ids.")
         model = found[0]
         if model.broken:
             message = f"The model {model.id!r} cannot be used: {_printable(model.path.name)} {model.broken}."

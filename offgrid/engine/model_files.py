@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from offgrid.engine.catalog import PART as SPLIT
 from offgrid.engine.catalog import ModelFile
 from offgrid.engine.verify import CHUNK_BYTES, hash_files
 from offgrid.errors import BadRequest, Conflict, InternalError, PermissionDenied, StorageFull
@@ -62,8 +63,33 @@ class ModelFolder:
                     arrival.settle(sha256)
                 source.unlink()
 
+    def name_also(self, model: ModelFile, stem: str) -> str:
+        """Give a model's files a further name, beside the one that they have; returns its id. Raises PermissionDenied
+        as `delete` does, Conflict when the name is taken, or the file system gives a file one name only."""
+        self._require_ours(model)
+        names = [SPLIT.fullmatch(path.stem) for path in model.paths]
+        tails = [f"-{part['number']}-of-{part['count']}" if part and len(names) > 1 else "" for part in names]
+        made: list[Path] = []
+        try:
+            for path, tail in zip(model.paths, tails, strict=True):
+                further = path.with_name(f"{stem}{tail}{path.suffix}")
+                os.link(path, further, follow_symlinks=False)
+                made.append(further)
+        except OSError as error:
+            for further in made:
+                further.unlink(missing_ok=True)
+            raise Conflict(f"The file of {model.id} cannot be called {stem} as well: {error.strerror}.") from None
+        sync_folder(model.path.parent)
+        return model.id.rpartition("/")[0] + ("/" if "/" in model.id else "") + stem
+
     def delete(self, model: ModelFile) -> None:
         """Delete a model's files. Raises PermissionDenied when they are not in this folder."""
+        self._require_ours(model)
+        for path in model.paths:
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+
+    def _require_ours(self, model: ModelFile) -> None:
         folder = self.path.resolve()
         for path in model.paths:
             if not path.parent.resolve().is_relative_to(folder):
@@ -71,9 +97,6 @@ class ModelFolder:
                     f"{model.id} is in {path.parent}, which is only read from. Only models below {self.path} can be "
                     "deleted here."
                 )
-        for path in model.paths:
-            path.unlink(missing_ok=True)
-            sync_folder(path.parent)
 
     def _sweep(self) -> None:
         """Remove what was left half-written."""

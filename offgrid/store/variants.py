@@ -44,6 +44,19 @@ class Variants:
             self._by_key = {**self._by_key, _key(name): variant}
         return variant
 
+    def hand_over(self, base: str, heir: str) -> None:
+        """A model file is called otherwise from now on: what is made of `base` is made of `heir`. What was set for the
+        old name goes. Raises StorageFull."""
+        with self._lock:
+            with self._db.write() as sql:
+                sql.execute("DELETE FROM variants WHERE name = ?", (base,))
+                sql.execute("UPDATE variants SET base = ? WHERE base = ?", (heir, base))
+                # Nothing but a further name, and now the file's own.
+                nothing = ("{}", "")
+                sql.execute("DELETE FROM variants WHERE name = base AND settings = ? AND license = ?", nothing)
+                rows = sql.execute("SELECT * FROM variants ORDER BY name").fetchall()
+            self._by_key = {_key(row["name"]): _variant(row) for row in rows}
+
     def delete(self, name: str) -> bool:
         """False when there is none of that name. Raises StorageFull."""
         with self._lock:

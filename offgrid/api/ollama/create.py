@@ -1,6 +1,5 @@
 """POST /api/create: a model of one's own, made of another one or of a file that was sent, with settings of its own."""
 
-import re
 from typing import Any
 
 from offgrid.api.answers import JSON, NDJSON
@@ -9,7 +8,7 @@ from offgrid.api.fields import Asked, Field, Unsupported
 from offgrid.api.ollama.blobs import sha256_of
 from offgrid.api.ollama.go_template import Template
 from offgrid.api.ollama.manage import base_of, keep
-from offgrid.api.ollama.names import MODEL, find, new_name, read_name
+from offgrid.api.ollama.names import MODEL, file_stem, find, new_name, read_name
 from offgrid.api.ollama.options import Options, settings_of
 from offgrid.api.ollama.progress import DONE, STATUS, STREAM, Tell, answer_with
 from offgrid.api.shapes import Shape, Text, wrong
@@ -99,9 +98,9 @@ def _from_model(app, asked: Asked, id: str):
 
 
 def _from_file(app, asked: Asked, id: str):
-    """The file gets the model's name, without what a file's name should not hold."""
+    """The file gets the model's name."""
     sha256, settings = asked["files"], _settings(asked)
-    blob, stem = app.blobs.path(sha256), re.sub(r"[^A-Za-z0-9._-]", "-", id)
+    blob, stem = app.blobs.path(sha256), file_stem(id)
     try:
         gguf.read(blob)
     except gguf.BrokenModel as error:

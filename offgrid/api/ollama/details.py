@@ -18,7 +18,7 @@ DETAILS = {
     "parameter_size": str,
     "quantization_level": str,
 }
-N_TEMPLATES = 64  # kept in memory
+N_TEMPLATES = 256  # kept in memory; lists tell of all models
 
 
 def digest(model: ModelFile) -> str:

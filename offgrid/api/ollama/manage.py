@@ -4,10 +4,11 @@ from contextlib import suppress
 
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field
-from offgrid.api.ollama.names import MODEL, find, new_name, read_name
+from offgrid.api.ollama.names import MODEL, file_stem, find, new_name, read_name
 from offgrid.api.shapes import Text
 from offgrid.engine.catalog import LATEST, ModelFile
-from offgrid.errors import BadRequest, Conflict, ModelNotFound, Unavailable
+from offgrid.errors import AmbiguousModel, BadRequest, Conflict, ModelNotFound, Unavailable
+from offgrid.types import Variant
 from offgrid.web.message import Request, Response
 
 FIELDS = (
@@ -35,17 +36,29 @@ def copy(request: Request, app, asked: Asked) -> Response:
 
 @endpoint(body=MODEL, answers={200: {}}, errors=(404, 409))
 def delete(request: Request, app, asked: Asked) -> Response:
-    """Delete a model: a name that was made here, or the file itself, when it is in the models' folder."""
+    """Delete a model: a name that was made here, or the file itself, when it is in the models' folder.
+
+    A file of which others are made goes on under the name of one of them.
+    """
     model = _any(app, read_name(request, asked))
     request.remarks["model"] = model.id
-    if model.variant is None and (users := app.variants.of(model.id)):
-        names = ", ".join(user.name for user in users[:5])
-        raise Conflict(f"{model.id} is what {names} is made of; delete that first.", code="model_in_use")
     app.pool.unload(model.id)
     if model.variant is None:
+        if users := app.variants.of(model.id):
+            _hand_over(app, model, users)
         app.model_folder.delete(model)
     app.variants.delete(model.id)
     return Response()
+
+
+def _hand_over(app, model: ModelFile, users: list[Variant]) -> None:
+    """Name the file after one that is made of it, a mere copy if there is one: to copy and then to delete is how
+    Ollama's clients rename. At every moment there is a file for each name. Raises Conflict, PermissionDenied."""
+    for user in users:
+        app.pool.unload(user.name)
+    heir = min(users, key=lambda user: (bool(user.settings or user.license), user.created_at))
+    id = app.model_folder.name_also(model, file_stem(heir.name))
+    app.variants.hand_over(model.id, id)
 
 
 def base_of(model: ModelFile) -> str:
@@ -72,5 +85,7 @@ def _any(app, name: str) -> ModelFile:
             return file
     try:
         return find(app, name)
+    except AmbiguousModel:
+        raise
     except ModelNotFound as error:
         raise ModelNotFound(f"model '{name[:200]}' not found", param="model") from error

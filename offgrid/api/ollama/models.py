@@ -22,9 +22,10 @@ FOREVER_S = 292 * 365.25 * 86400  # Go's longest duration, which Ollama counts f
 # Ollama's clients compare this with what they need: its own version whose API this is.
 VERSION = "0.12.11"
 TAG = {"name": str, "model": str, "modified_at": str, "size": int, "digest": str, "details": DETAILS}
+TAG["capabilities"] = [str]
 OPENAI = {"id": str, "object": "model", "created": int, "owned_by": str}
 LOADED = {**TAG, "expires_at": str, "size_vram": int, "context_length": int}
-del LOADED["modified_at"]
+del LOADED["modified_at"], LOADED["capabilities"]
 SHOWN = {
     "license?": str,
     "modelfile": str,
@@ -60,13 +61,13 @@ def get_version(_request: Request, _app) -> Response:
 @endpoint(answer={"models": [TAG]})
 def list_tags(_request: Request, app) -> Response:
     """Every model that can be asked, as Ollama lists them."""
-    return Response.json({"models": [_tag(file) for file in _listed(app)]})
+    return Response.json({"models": [_tag(app, file) for file in _listed(app)]})
 
 
 @endpoint(answer={"object": "list", "data": [{**OPENAI, **TAG}], "models": [TAG]})
 def list_both(_request: Request, app) -> Response:
     """Every model that can be asked: OpenAI's list under `data`, Ollama's under `models`."""
-    tags = [(file, _tag(file)) for file in _listed(app)]
+    tags = [(file, _tag(app, file)) for file in _listed(app)]
     data = [
         {"id": file.id, "object": "model", "created": file.created, "owned_by": "offgrid-llm", **tag, "name": file.id}
         for file, tag in tags
@@ -112,7 +113,7 @@ def _listed(app) -> list[ModelFile]:
     return [file for file in app.catalog.scan() if file.kind in LISTED]
 
 
-def _tag(file: ModelFile) -> dict:
+def _tag(app, file: ModelFile) -> dict:
     return {
         "name": shown(file.id),
         "model": shown(file.id),
@@ -120,6 +121,7 @@ def _tag(file: ModelFile) -> dict:
         "size": file.size_bytes,
         "digest": digest(file),
         "details": details(file),
+        "capabilities": capabilities(file, app.config.engine.models.get(file.id, ModelSettings())),
     }
 
 
@@ -127,8 +129,8 @@ def _loaded(app, file: ModelFile, worker) -> dict:
     """`expires_at` as if nobody asked it any more."""
     keep_alive_s, is_pinned = worker.keep_alive_s, app.pool.is_pinned(worker.model_id)
     left_s = FOREVER_S if keep_alive_s < 0 or is_pinned else max(keep_alive_s - worker.unused_s, 0)
-    tag = _tag(file)
-    del tag["modified_at"]
+    tag = _tag(app, file)
+    del tag["modified_at"], tag["capabilities"]
     return tag | {
         "size": app.pool.budget.promised(worker.model_id),
         "expires_at": rfc3339_ns(int((time.time() + left_s) * 1e9)),

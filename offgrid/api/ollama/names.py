@@ -9,7 +9,7 @@ import re
 from offgrid.api.fields import Asked, Field
 from offgrid.api.shapes import Text
 from offgrid.engine.catalog import LATEST, LOCAL, ModelFile
-from offgrid.errors import BadRequest, ModelNotFound
+from offgrid.errors import AmbiguousModel, BadRequest, ModelNotFound
 from offgrid.sections import ModelSettings
 from offgrid.web.message import Request
 
@@ -45,13 +45,20 @@ def new_name(name: str, param: str = "model") -> str:
     return id
 
 
+def file_stem(id: str) -> str:
+    """The name of the file of a model with that id: without what a file's name should not hold."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", id)
+
+
 def find(app, name: str, message: str = "model '{}' not found") -> ModelFile:
-    """The model of a name. Raises ModelNotFound with `message`, in which {} is the name."""
+    """The model of a name. Raises ModelNotFound with `message`, in which {} is the name, and AmbiguousModel."""
     bare = name.removesuffix(LATEST)
     base, colon, tag = bare.partition(":")
     for spelling in (bare, f"{base}-{tag}", f"{base}.{tag}") if colon else (bare,):
         try:
             return app.catalog.resolve(spelling)
+        except AmbiguousModel:
+            raise
         except ModelNotFound as error:
             if error.code == "model_broken":
                 raise
