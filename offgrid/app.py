@@ -69,6 +69,7 @@ class App:
         self.config = config = replace(config, engine=replace(config.engine, models=own))
         folders = [config.paths.models_dir, *config.paths.models_dirs]
         self.model_folder = ModelFolder(config.paths.models_dir)
+        self.model_folder.sweep()
         self.blobs = Blobs(config.paths.data_dir / "blobs")
         self.blobs.sweep(BLOBS_KEPT_S, time.time())
         self.catalog = Catalog(folders, dict(config.engine.aliases), self.variants.all)

@@ -1,8 +1,8 @@
 """Files of models that come and go: taken into the models' folder, and deleted from it.
 
 A file that comes is written under a hidden name, checked, and only then renamed, so that no half a model is ever one.
-Must stay true: nothing outside of the folder is written or deleted. What a power cut left half-written is removed when
-the next file comes; what another process writes is not, because it is locked.
+Must stay true: nothing outside of the folder is written or deleted. What a power cut left half-written is removed at
+the next start, and when the next file comes; what another process writes is not, because it is locked.
 """
 
 import errno
@@ -41,7 +41,7 @@ class ModelFolder:
             if not _lock(file) or not part.exists():  # somebody else's sweep may have been quicker
                 raise Conflict(f"{name} is being copied already.")
             try:
-                self._sweep()
+                self.sweep()
                 require_room(self.path, n_bytes)
                 file.truncate(0)
                 yield Arrival(part, self.path / name, file)
@@ -89,16 +89,7 @@ class ModelFolder:
             path.unlink(missing_ok=True)
             sync_folder(path.parent)
 
-    def _require_ours(self, model: ModelFile) -> None:
-        folder = self.path.resolve()
-        for path in model.paths:
-            if not path.parent.resolve().is_relative_to(folder):
-                raise PermissionDenied(
-                    f"{model.id} is in {path.parent}, which is only read from. Only models below {self.path} can be "
-                    "deleted here."
-                )
-
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove what was left half-written."""
         for part in self.path.glob(f".*{PART}"):
             try:
@@ -107,6 +98,15 @@ class ModelFolder:
                         part.unlink(missing_ok=True)
             except OSError:  # not ours to open
                 continue
+
+    def _require_ours(self, model: ModelFile) -> None:
+        folder = self.path.resolve()
+        for path in model.paths:
+            if not path.parent.resolve().is_relative_to(folder):
+                raise PermissionDenied(
+                    f"{model.id} is in {path.parent}, which is only read from. Only models below {self.path} can be "
+                    "deleted here."
+                )
 
 
 class Arrival:
