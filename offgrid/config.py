@@ -66,9 +66,9 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], default_path: 
         services=ServiceSettings(**sections["services"]),
         engine=EngineSettings(**sections["engine"]),
         rag=RagSettings(**sections["rag"]),
+        agents=AgentSettings(**sections["agents"]),
         paths=PathSettings(**sections["paths"]),
         log=LogSettings(**sections["log"]),
-        agents=AgentSettings(**sections["agents"]),
         personalities=MappingProxyType(_personalities(content.get("personalities"), file)),
         file=file,
     )

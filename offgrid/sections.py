@@ -156,6 +156,14 @@ class RagSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSettings:
+    mcp_allow_http: bool = False
+    mcp_commands: tuple[str, ...] = ("*",)
+    mcp_timeout_s: float = 60
+    mcp_idle_s: float = 900
+
+
+@dataclass(frozen=True, slots=True)
 class PathSettings:
     """Absolute when they come from `load`."""
 
@@ -195,6 +203,7 @@ class Config:
     services: ServiceSettings = field(default_factory=ServiceSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     rag: RagSettings = field(default_factory=RagSettings)
+    agents: AgentSettings = field(default_factory=AgentSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     log: LogSettings = field(default_factory=LogSettings)
     agents: AgentSettings = field(default_factory=AgentSettings)

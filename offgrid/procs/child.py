@@ -9,20 +9,18 @@ belongs to one thread, which should be the one that made the Child: on Linux the
 *thread* that started it ends (PR_SET_PDEATHSIG), so that thread must live as long as the child.
 """
 
-import contextlib
 import os
-import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from offgrid.procs import frames
+from offgrid.procs import ending, frames
+from offgrid.procs.ending import STEP_S
 
 N_LAST_WORDS = 40
 MAX_LINE_BYTES = 4096
-STEP_S = 2.0  # between two rungs of the shutdown ladder: the MCP specification's order and timing
 
 
 class ChildGone(Exception):
@@ -57,11 +55,7 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        # Look without reaping: until it is reaped, the kernel gives its group's number to nobody else, so that
-        # stop() can still end what the child left behind.
-        if self._process.returncode is not None:
-            return False
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return not ending.has_ended(self._process)
 
     def send(self, message: dict, blob: bytes = b"") -> None:
         """Queue one frame to the child; blocks while its pipe is full. Raises ChildGone."""
@@ -90,14 +84,7 @@ class Child:
             if self._process.returncode is not None:
                 return
             self._close_stdin()
-            for patience_s, number in ((grace_s, signal.SIGTERM), (STEP_S, signal.SIGKILL), (STEP_S, signal.SIGKILL)):
-                if self._ended_within(patience_s):
-                    break
-                os.killpg(self.pid, number)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)  # grandchildren that outlived it
-            with contextlib.suppress(subprocess.TimeoutExpired):  # in uninterruptible sleep: the kernel's to reap
-                self._process.wait(STEP_S)
+            ending.end(self._process, self._ended_within, grace_s)
             self._log_thread.join(STEP_S)
             self._process.stdout.close()
             if not self._log_thread.is_alive():
@@ -105,13 +92,7 @@ class Child:
 
     def how_it_ended(self) -> str:
         """A phrase for a message, once stop() has returned: "was killed by SIGKILL", "ended with status 3"."""
-        code = self._process.returncode
-        if code is None:
-            return "is still running"
-        if code < 0:
-            names = {s.value: s.name for s in signal.Signals}
-            return f"was killed by {names.get(-code, f'signal {-code}')}"
-        return f"ended with status {code}"
+        return ending.how_it_ended(self._process)
 
     def _close_stdin(self) -> None:
         # A child that no longer reads can hold a sender inside the lock; then SIGTERM has to speak first.

@@ -197,6 +197,14 @@ CREATE INDEX intake_by_document ON intake (document);
 CREATE INDEX intake_by_store ON intake (store);
 """
 
+_MCP_SERVERS = """
+CREATE TABLE mcp_servers (
+    name TEXT PRIMARY KEY COLLATE NOCASE, spec TEXT NOT NULL, -- JSON
+    is_enabled INTEGER NOT NULL, tools TEXT NOT NULL, -- JSON, as it listed them last
+    created_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
@@ -207,4 +215,5 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("responses", _RESPONSES),
     ("variants", _VARIANTS),
     ("knowledge", _KNOWLEDGE),
+    ("mcp servers", _MCP_SERVERS),
 )
