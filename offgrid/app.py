@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import offgrid
+from offgrid.agents.mcp.servers import Servers
 from offgrid.api import access, audit
 from offgrid.api.error_body import error_body
 from offgrid.api.login_throttle import LoginThrottle
@@ -29,6 +30,7 @@ from offgrid.store.backup import DATABASE_NAME
 from offgrid.store.db import Database
 from offgrid.store.folder import FolderLock
 from offgrid.store.limits import LimitStore
+from offgrid.store.mcp_servers import McpServerRows
 from offgrid.store.responses import Responses
 from offgrid.store.sessions import Sessions
 from offgrid.store.tasks import Tasks
@@ -65,6 +67,7 @@ class App:
         self.responses = Responses(self.db)
         self.tasks = Tasks(self.db)
         self.variants = Variants(self.db)
+        self.mcp = Servers(McpServerRows(self.db), config.agents, config.paths.data_dir, logs.worker_line)
         own = OwnSettings(config.engine.models, self.variants.all)
         self.config = config = replace(config, engine=replace(config.engine, models=own))
         folders = [config.paths.models_dir, *config.paths.models_dirs]
@@ -126,6 +129,7 @@ class App:
             lambda: self.pool.stop(self.config.server.shutdown_grace_s),
             self.server.stop,
             self.tasks.stop,
+            self.mcp.stop,
             self.knowledge.stop,
             self.accounts.close,
             self.usage.close,

@@ -156,14 +156,6 @@ class RagSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentSettings:
-    mcp_allow_http: bool = False
-    mcp_commands: tuple[str, ...] = ("*",)
-    mcp_timeout_s: float = 60
-    mcp_idle_s: float = 900
-
-
-@dataclass(frozen=True, slots=True)
 class PathSettings:
     """Absolute when they come from `load`."""
 
@@ -185,13 +177,17 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Limits of the tools; which of them are on is in the database."""
+    """Limits of the tools and of MCP servers; which of them are on is in the database."""
 
     workspace_mb: int = 100  # of each owner's files
     tool_timeout_s: float = 30  # of http_get and of a program
     http_networks: tuple[IPv4Network | IPv6Network, ...] = ()  # besides the public internet
     http_ports: tuple[int, ...] = ()  # besides 80 and 443
     shell_programs: tuple[str, ...] = ()  # () is all
+    mcp_allow_http: bool = False
+    mcp_commands: tuple[str, ...] = ("*",)
+    mcp_timeout_s: float = 60
+    mcp_idle_s: float = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +202,5 @@ class Config:
     agents: AgentSettings = field(default_factory=AgentSettings)
     paths: PathSettings = field(default_factory=PathSettings)
     log: LogSettings = field(default_factory=LogSettings)
-    agents: AgentSettings = field(default_factory=AgentSettings)
     personalities: Mapping[str, Personality] = field(default_factory=lambda: MappingProxyType({}))  # by their ids
     file: Path | None = None  # the offgrid.yaml that was read

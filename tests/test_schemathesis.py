@@ -43,7 +43,8 @@ def models(tmp_path):
     ],
 )
 def test_no_answer_fails_or_is_another_than_the_document_says(start_server, models, phases):
-    server = start_server("--models-dir", str(models), "--log-level", "warning")
+    nothing_to_start = ("--mcp-commands", "")  # or made-up command lines would be run here
+    server = start_server("--models-dir", str(models), "--log-level", "warning", *nothing_to_start)
     for model in ("tiny", "embed"):  # or each keep_alive of 0 would have it loaded again
         assert server.request("/v1/models/pin", {"model": model})[0] == 200
     done = walk(server, "--phases", phases)

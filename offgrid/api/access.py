@@ -24,7 +24,7 @@ PASSWORD = "account:password"  # changing one's own, which who must change it ma
 _GUEST = frozenset({"chat", "responses"})
 _VIEWER = _GUEST | {"models", "stats", "account", "documents", PASSWORD}
 _USER = _VIEWER | {"embeddings", "models:load", "sessions", "tasks", "documents:write"}
-_ADMIN = _USER | {"models:manage", "documents:local", "users", "audit", "limits", "admin"}
+_ADMIN = _USER | {"models:manage", "documents:local", "users", "audit", "limits", "mcp", "admin"}
 PERMISSIONS = {"guest": _GUEST, "viewer": _VIEWER, "user": _USER, "admin": _ADMIN}
 
 COOKIE = "session"

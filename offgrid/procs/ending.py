@@ -47,7 +47,7 @@ def how_it_ended(process: subprocess.Popen) -> str:
 
 
 def end_marked(variable: str, is_meant: Callable[[str], bool]) -> int:
-    """SIGKILL to every process of ours with this variable in its environment, if its value is meant; how many they were.
+    """SIGKILL to every process of ours with this variable in its environment, if its value is meant; how many it was.
 
     For those that left the group of the child that started them. Linux only; who starts a process with another
     environment keeps it.

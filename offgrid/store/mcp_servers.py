@@ -32,9 +32,7 @@ class McpServerRows:
     def all(self) -> list[McpServerRow]:
         """By name."""
         return [
-            McpServerRow(
-                row["name"], row["spec"], bool(row["is_enabled"]), json.loads(row["tools"]), row["created_at"]
-            )
+            McpServerRow(row["name"], row["spec"], bool(row["is_enabled"]), json.loads(row["tools"]), row["created_at"])
             for row in self._db.read("SELECT * FROM mcp_servers ORDER BY name")
         ]
 

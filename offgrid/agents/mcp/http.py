@@ -1,9 +1,9 @@
 """One MCP server behind a URL: MCP's Streamable HTTP.
 
 Each request is a POST in a thread of its own, `mcp-http:<name>`, which reads the answer, as JSON or as a stream of
-events; notifications are sent by whoever sends them. Must stay true: a URL is resolved once for a connection, and what is
-connected to is the address that was checked; redirects are not followed; `forget` and `close` end a thread that still
-reads.
+events; notifications are sent by whoever sends them. Must stay true: a URL is resolved once for a connection, and what
+is connected to is the address that was checked; redirects are not followed; `forget` and `close` end a thread that
+still reads.
 Not covered: the stream by which a server speaks unasked (GET), and taking up a broken stream again.
 
 Specification: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports

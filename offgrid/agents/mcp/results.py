@@ -50,7 +50,11 @@ def _read_block(block: Any) -> tuple[str, Image | None]:
             return text, None
         case {"type": "image", "data": str(data)}:
             image = _image(data, block.get("mimeType"))
-            return (f"[a picture, {_size(data)} of {image.mime_type}]", image) if image else ("[a broken picture]", None)
+            return (
+                (f"[a picture, {len(image.data)} bytes of {image.mime_type}]", image)
+                if image
+                else ("[a broken picture]", None)
+            )
         case {"type": "audio", "data": str(data)}:
             return f"[a sound, {_size(data)} of {_text(block, 'mimeType')}]", None
         case {"type": "resource", "resource": dict(resource)}:

@@ -149,7 +149,7 @@ class Rpc:
         message = parse(line)
         if not isinstance(message, list):
             return self._take_one(message)
-        return any([self._take_one(one) for one in message[:MAX_BATCH]])  # a list: each is to be taken
+        return sum(map(self._take_one, message[:MAX_BATCH])) > 0
 
     def end(self, why: str) -> None:
         """Nothing comes in any more: whoever waits is told why. Harmless when called again."""
@@ -176,9 +176,7 @@ class Rpc:
             self._waiting[self._n_asked] = waiting
             return self._n_asked
 
-    def _wait(
-        self, waiting: _Waiting, method: str, timeout_s: float, is_cancelled: Callable[[], bool] | None
-    ) -> None:
+    def _wait(self, waiting: _Waiting, method: str, timeout_s: float, is_cancelled: Callable[[], bool] | None) -> None:
         last = time.monotonic() + max(timeout_s, MAX_CALL_S)
         while True:
             left_s = min(waiting.restarted_at + timeout_s, last) - time.monotonic()
@@ -242,7 +240,9 @@ class Rpc:
     def _reply(self, id: str | int, result: dict | None, method: str) -> None:
         refusal = {"code": METHOD_NOT_FOUND, "message": f"{method[:100]} is not there"}
         try:
-            self.transport.send(_encode({"id": id} | ({"error": refusal} if result is None else {"result": result})), None)
+            self.transport.send(
+                _encode({"id": id} | ({"error": refusal} if result is None else {"result": result})), None
+            )
         except McpError:  # who does not read its answers gets none
             pass
 

@@ -1,8 +1,8 @@
 """One MCP server as it is used: started at need, started again with back-off, ended.
 
-Knows when to connect and what came of it, nothing of the database or of other servers. Must stay true: the lock is never
-held across input or output, so that nobody waits for a server but who asked it; at most one connection at a time; what
-was asked of a server that then died is an error and is not asked again, for it may have been done.
+Knows when to connect and what came of it, nothing of the database or of other servers. Must stay true: the lock is
+never held across input or output, so that nobody waits for a server but who asked it; at most one connection at a time;
+what was asked of a server that then died is an error and is not asked again, for it may have been done.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class McpTool:
 
 
 class McpServer:
-    """For any thread. `tools_listed(server)` is called when its list of tools has changed; `new_mark()` names a process."""
+    """For any thread. `tools_listed(server)` is called when it has listed its tools; `new_mark()` names a process."""
 
     def __init__(
         self,
@@ -192,7 +192,14 @@ class McpServer:
                     self._note_failure(f"The MCP server {self.name} has ended. {why}")
 
         if self.spec.url:
-            return Http(self.spec.url, self.spec.headers, self.name, rpc=session.rpc, version=lambda: session.version, ended=ended)
+            return Http(
+                self.spec.url,
+                self.spec.headers,
+                self.name,
+                rpc=session.rpc,
+                version=lambda: session.version,
+                ended=ended,
+            )
         return Stdio(
             program_of(self.spec, self._new_mark()),
             self.name,

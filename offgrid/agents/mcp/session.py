@@ -1,7 +1,7 @@
 """One conversation with an MCP server, by the handshake of the versions below, over any transport.
 
 Knows what MCP's methods mean, nothing of processes, HTTP or storage. What a server asks of us is answered here: ping,
-and roots. Nothing else can be asked (sampling and elicitation are not announced). Lists are bounded in pages and entries.
+and roots. Nothing else can be asked (sampling and elicitation are not announced). Lists have bounds.
 Not spoken: 2026-07-28, which has no handshake; a server that knows nothing else is told apart and named as such.
 
 Specification: https://modelcontextprotocol.io/specification/2025-11-25
@@ -59,7 +59,7 @@ class Session:
         self.rpc.notify("notifications/initialized")
 
     def list_tools(self, timeout_s: float) -> list[dict]:
-        """[{"name", "description", "inputSchema", "annotations"}]; entries that cannot be used are left out and logged."""
+        """[{"name", "description", "inputSchema", "annotations"}]; what cannot be used is left out and logged."""
         if "tools" not in self._capabilities:
             return []
         tools: dict[str, dict] = {}
@@ -125,9 +125,7 @@ class Session:
         asked = {"name": name, "arguments": arguments}
         # Progress is asked for in any case: it tells a tool that takes long from one that hangs.
         told = on_progress or (lambda done, total, text: None)
-        result = self.rpc.request(
-            "tools/call", asked, timeout_s=timeout_s, on_progress=told, is_cancelled=is_cancelled
-        )
+        result = self.rpc.request("tools/call", asked, timeout_s=timeout_s, on_progress=told, is_cancelled=is_cancelled)
         return read_result(result)
 
     def _list(self, method: str, key: str, timeout_s: float) -> list[dict]:

@@ -70,7 +70,9 @@ def make_spec(
                 raise BadRequest(f"{where}.{name[:80]} cannot be set: its name or its value.", param=where)
     for folder in (*roots, *([cwd] if cwd else [])):
         if not os.path.isabs(folder) or not os.path.isdir(folder):
-            raise BadRequest(f"{folder[:200]!r} is no absolute path of a folder.", param="cwd" if folder == cwd else "roots")
+            raise BadRequest(
+                f"{folder[:200]!r} is no absolute path of a folder.", param="cwd" if folder == cwd else "roots"
+            )
     if URL.match(url):
         if args or env or cwd or roots:
             raise BadRequest("args, env, cwd and roots are for programs; a url has headers.", param="url")
@@ -87,7 +89,9 @@ def check_allowed(spec: ServerSpec, settings: AgentSettings) -> None:
     """Raises PermissionDenied where the settings forbid it."""
     if spec.url:
         if not settings.mcp_allow_http:
-            raise PermissionDenied("MCP servers by URL are off; agents.mcp_allow_http allows them.", code="mcp_http_off")
+            raise PermissionDenied(
+                "MCP servers by URL are off; agents.mcp_allow_http allows them.", code="mcp_http_off"
+            )
         return
     program = spec.command[0]
     if "*" not in settings.mcp_commands and program not in settings.mcp_commands:

@@ -34,7 +34,7 @@ READ_BYTES = 64 * 1024
 CLOSING_S = 0.5  # between the end of its output and its own, where the two belong together
 MAX_LAST_READS = 256  # of what is still in the pipe of a server that has ended
 N_LAST_WORDS, MAX_STDERR_LINE_BYTES = 20, 2000
-# What comes unasked costs 1 for a message, and 1 for every 4 KiB; a server that spends more is not read for that second.
+# What comes unasked costs 1 for a message, and 1 for every 4 KiB; who spends more is not read for the rest of a second.
 MOST_UNASKED, UNASKED_WINDOW_S = 500, 1.0
 
 
@@ -51,8 +51,9 @@ class Program:
 class Stdio:
     """A `Transport`. `start` once; `send`, `forget` and `close` are for any thread.
 
-    By the thread that reads: `take(line)` is given each line and says whether somebody waited for it; `ended(why, is_crash)`
-    is called once, when nothing is left of it; `may_rest()` is asked when nothing was sent or awaited for `idle_s` (0: never).
+    By the thread that reads: `take(line)` is given each line and says whether somebody waited for it;
+    `ended(why, is_crash)` is called once, when nothing is left of it; `may_rest()` is asked when nothing was sent or
+    awaited for `idle_s` (0: never).
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Stdio:
             cwd=program.cwd,
             process_group=0,  # a Ctrl-C in the terminal is for the router alone
         )
-        # Readable when the process ends, which its pipes need not tell: a grandchild may hold them. Elsewhere they must.
+        # Readable when the process ends, which its pipes need not tell: a grandchild may hold them (Linux only).
         self._ends = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
         self._in, self._out, self._err = (pipe.fileno() for pipe in self._pipes)
         for fd in (self._in, self._out, self._err, self._wake_in, self._wake_out):
