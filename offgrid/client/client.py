@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from . import address
+from .agent import Agent
 from .errors import NotSupportedYet, OffGridError
 from .models import Loading, Models
 from .sessions import Sessions
@@ -36,6 +37,7 @@ class Client:
         self.loading = Loading(self._transport)
         self.sessions = Sessions(self._transport, self.chat)
         self.tasks = Tasks(self._transport)
+        self.agent = Agent(self._transport)
         self.kb = KnowledgeBase()
 
     def __repr__(self) -> str:

@@ -254,6 +254,8 @@ _ID_AT_END = re.compile(rb',\s*"id"\s*:\s*(\d{1,15})\s*\}\s*$')
 
 def parse(line: bytes) -> Any:
     """A message as JSON; None for what is none, or holds more than is good for our memory."""
+    if not line.lstrip().startswith((b"{", b"[")):  # the garbage of a program that is no server, at little cost
+        return None
     if line.count(b"{") + line.count(b"[") > MAX_NODES:
         return None
     try:

@@ -31,8 +31,9 @@ INHERITED = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "
 MARK = "MCP_SERVER_OF_OFFGRID"  # in its environment, so that what it leaves behind can be found
 MAX_OUTBOX_BYTES = 8 << 20  # of messages that the server does not take
 READ_BYTES = 64 * 1024
+ENDING_LOOK_S = 0.02
 CLOSING_S = 0.5  # between the end of its output and its own, where the two belong together
-MAX_LAST_READS = 256  # of what is still in the pipe of a server that has ended
+N_LAST_READS = 16  # of what is still in the pipe of a server that has ended: a pipe's most
 N_LAST_WORDS, MAX_STDERR_LINE_BYTES = 20, 2000
 # What comes unasked costs 1 for a message, and 1 for every 4 KiB; who spends more is not read for the rest of a second.
 MOST_UNASKED, UNASKED_WINDOW_S = 500, 1.0
@@ -226,12 +227,12 @@ class Stdio:
             return True
 
     def _read_stdout(self) -> bool:
-        """False at its end: whatever the process still does, it can answer nothing more."""
+        """False when there is nothing: at its end, and else only when nobody said that there is something."""
         data = _read(self._out)
         for line in self._out_lines.take(data or b""):
             if not self._take(line):
                 self._count_unasked(line.n_bytes if isinstance(line, Cut) else len(line))
-        return data != b""
+        return bool(data)
 
     def _read_stderr(self) -> None:
         data = _read(self._err)
@@ -249,14 +250,11 @@ class Stdio:
 
     def _drain(self) -> None:
         """What it wrote before its end."""
-        for _ in range(MAX_LAST_READS):
+        for _ in range(N_LAST_READS):
             if self._err is not None:
                 self._read_stderr()
-            data = _read(self._out) if self._out is not None else b""
-            if not data:
+            if not self._read_stdout():
                 return
-            for line in self._out_lines.take(data):
-                self._take(line)
 
     def _flush(self) -> None:
         """Write what the pipe takes; the lock is held."""
@@ -297,13 +295,15 @@ class Stdio:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 return False
-            self._drain()
-            if self._ends is None:
-                time.sleep(min(left_s, 0.01))
-                continue
+            if self._err is not None:
+                self._read_stderr()
+            for _ in range(N_LAST_READS):
+                if not _read(self._out):
+                    break
             poller = select.poll()
-            poller.register(self._ends, select.POLLIN)
-            poller.poll(1000 * min(left_s, 0.05))
+            if self._ends is not None:
+                poller.register(self._ends, select.POLLIN)
+            poller.poll(1000 * min(left_s, ENDING_LOOK_S))
         return True
 
 
