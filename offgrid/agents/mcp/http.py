@@ -1,10 +1,11 @@
 """One MCP server behind a URL: MCP's Streamable HTTP.
 
 Each request is a POST in a thread of its own, `mcp-http:<name>`, which reads the answer, as JSON or as a stream of
-events; notifications are sent by whoever sends them. Must stay true: a URL is resolved once for a connection, and what
+events; notifications are sent by whoever sends them. One more such thread listens to what a server says unasked, where
+it does. Must stay true: a URL is resolved once for a connection, and what
 is connected to is the address that was checked; redirects are not followed; `forget` and `close` end a thread that
 still reads.
-Not covered: the stream by which a server speaks unasked (GET), and taking up a broken stream again.
+Not covered: taking up a broken stream where it broke.
 
 Specification: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
 """
@@ -24,6 +25,8 @@ from offgrid.agents.mcp.stdio import MOST_UNASKED, UNASKED_WINDOW_S
 
 CONNECT_S = 10
 NOTICE_S = 5  # for what is sent without an answer to wait for
+LISTENER = 0  # in the place of a request's id; those begin with 1
+LONGEST_PAUSE_S = 60.0  # before listening again
 N_EXCERPT_BYTES = 300
 
 
@@ -48,17 +51,22 @@ class Http:
         self._rpc = rpc
         self._ended = ended
         self._session_id = ""
-        self._is_open = True
+        self._over = threading.Event()
         self._sockets: dict[int, socket.socket | None] = {}  # of requests by id; None: not yet connected
         self._lock = threading.Lock()
-        self._farewell: threading.Thread | None = None
+        self._farewell = threading.Thread(target=self._delete, name=f"mcp-http:{name}", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name=f"mcp-http:{name}", daemon=True)
 
     def start(self) -> None:
         """Nothing to start: the first request connects."""
 
+    def listen(self) -> None:
+        """Hear what the server says unasked; once, after the handshake."""
+        self._listener.start()
+
     def send(self, message: bytes, id: int | None) -> None:
         with self._lock:
-            if not self._is_open:
+            if self._over.is_set():
                 raise NotSent("It was stopped.")
             if id is not None:
                 self._sockets[id] = None
@@ -73,20 +81,20 @@ class Http:
 
     def close(self) -> None:
         with self._lock:
-            if not self._is_open:
+            if self._over.is_set():
                 return
-            self._is_open = False
+            self._over.set()
             sockets, self._sockets = self._sockets, {}
         for sock in sockets.values():
             _shut(sock)
         if self._session_id:
-            self._farewell = threading.Thread(target=self._delete, name=f"mcp-http:{self._name}", daemon=True)
             self._farewell.start()
         self._ended("It was stopped.", False)
 
     def join(self, timeout_s: float) -> None:
-        if self._farewell is not None:
-            self._farewell.join(timeout_s)
+        for thread in (self._farewell, self._listener):
+            if thread.ident is not None and thread is not threading.current_thread():
+                thread.join(timeout_s)
 
     def _ask(self, message: bytes, id: int) -> None:
         try:
@@ -153,6 +161,35 @@ class Http:
                 n_unasked, window_ends_at = 0, time.monotonic() + UNASKED_WINDOW_S
             elif n_unasked > MOST_UNASKED:  # not read for the rest of the second: it waits, not we
                 time.sleep(max(0, window_ends_at - time.monotonic()))
+
+    def _listen(self) -> None:
+        pause_s = 1.0
+        while True:
+            with self._lock:
+                if self._over.is_set():
+                    return
+                self._sockets[LISTENER] = None
+            try:
+                if not self._hear():
+                    return
+                pause_s = 1.0
+            except (McpError, OSError, http.client.HTTPException):
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._over.wait(pause_s)
+
+    def _hear(self) -> bool:
+        """One stream of events to its end; False when the server has none to offer."""
+        connection = self._connect(LISTENER)
+        try:
+            connection.request("GET", self._path, headers={**self._all_headers(), "Accept": "text/event-stream"})
+            with connection.getresponse() as response:
+                kind = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
+                if response.status != 200 or kind != "text/event-stream":
+                    return False
+                self._read_events(response, None)
+                return True
+        finally:
+            connection.close()
 
     def _delete(self) -> None:
         """Tell the server that its session is over, if it wants to know."""

@@ -78,8 +78,10 @@ class _Waiting:
         self.restarted_at = time.monotonic()  # the time-out counts from here
 
     def settle(self, answer: "dict | McpError") -> None:
-        self.answer = answer
-        self.arrived.set()
+        """The first one counts."""
+        if not self.arrived.is_set():
+            self.answer = answer
+            self.arrived.set()
 
 
 class Rpc:

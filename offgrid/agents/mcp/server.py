@@ -176,6 +176,8 @@ class McpServer:
                 transport.close()
             session.shake_hands(timeout_s)
             self._take_tools(session.list_tools(timeout_s))
+            if isinstance(transport, Http):
+                transport.listen()
         except McpError as error:
             transport.close()
             transport.join(END_S)
