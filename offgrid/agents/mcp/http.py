@@ -120,11 +120,9 @@ class Http:
         self._session_id = self._session_id or response.getheader("Mcp-Session-Id", "")[:1000]
         kind = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
         if response.status == 404 and self._session_id:
-            error = NotSent("It no longer knows this session.")
-            if id is not None:
-                self._rpc.fail(id, error)
+            self._rpc.end("It no longer knows this session.", unheard=id)
             self.close()
-            raise error
+            raise NotSent("It no longer knows this session.")
         if 300 <= response.status < 400:
             where = response.getheader("Location", "nowhere")[:200]
             raise McpError(f"{self._url.netloc} redirects to {where}, which is not followed: give that address.")

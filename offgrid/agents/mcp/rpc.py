@@ -153,15 +153,18 @@ class Rpc:
             return self._take_one(message)
         return sum(map(self._take_one, message[:MAX_BATCH])) > 0
 
-    def end(self, why: str) -> None:
-        """Nothing comes in any more: whoever waits is told why. Harmless when called again."""
+    def end(self, why: str, unheard: int | None = None) -> None:
+        """Nothing comes in any more: whoever waits is told why. Harmless when called again.
+
+        `unheard`: the id of a request that is known to have had no effect.
+        """
         with self._lock:
             if self._ended is not None:
                 return
             self._ended = why
-            waiting = list(self._waiting.values())
-        for one in waiting:
-            one.settle(Gone(why))
+            waiting = list(self._waiting.items())
+        for id, one in waiting:
+            one.settle(NotSent(why) if id == unheard else Gone(why))
 
     def fail(self, id: int, error: McpError) -> None:
         """There will be no answer to this one request."""
