@@ -16,6 +16,7 @@ COMMANDS = {
     "models": "List the models, or fetch the two small ones to start with.",
     "users": "Accounts of the multi-user mode: list them, add one, change a password or a role, remove one.",
     "audit": "Read the audit log: show it, find out whether it was altered, write it to a file.",
+    "mcp": "Be an MCP server on stdin and stdout, with the models of a running OffGrid as tools.",
     "backup": "Copy the database into a file; the server may run meanwhile.",
     "restore": "Put a backup in the place of the database; the server must not run. The replaced one is kept.",
 }
@@ -52,6 +53,10 @@ def _run(argv: list[str]) -> int:
     command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("serve", argv)
     if command not in COMMANDS:
         raise SetupError(f"There is no command {command!r}; the commands are {', '.join(COMMANDS)}. --help says more.")
+    if command == "mcp":  # a client of a server: the settings are not its own
+        from offgrid import cli_mcp
+
+        return cli_mcp.run(rest)
     parser = _parser(command)
     options, unknown = parser.parse_known_args(rest)
     if unknown:
@@ -86,7 +91,7 @@ def _parser(command: str):
 
     parser = argparse.ArgumentParser(prog=f"offgrid.py {command}", description=COMMANDS[command], allow_abbrev=False)
     if command == "serve":
-        others = "`models [list|starter]`, `users`, `audit`, `backup FILE`, `restore FILE`"
+        others = "`models [list|starter]`, `users`, `audit`, `mcp`, `backup FILE`, `restore FILE`"
         parser.epilog = f"Other commands: {others}. All settings: docs/configuration.md."
     elif command == "users":
         from offgrid import cli_users

@@ -32,7 +32,17 @@ BELOW = {
     "agents": {"engine", "rag", "store", "procs", "net"},
     "api": {"web", "net", "grammar", "dialects", "engine", "images", "rag", "agents", "store"},
 }
-TOP = {"app", "cli", "cli_audit", "cli_users", "logs", "banner", "__main__", "__init__"}  # these may import anything
+TOP = {
+    "app",
+    "cli",
+    "cli_audit",
+    "cli_mcp",
+    "cli_users",
+    "logs",
+    "banner",
+    "__main__",
+    "__init__",
+}  # these may import anything
 HOMES = {
     "llama_cpp": {"worker"},
     "jinja2": {"worker"},
