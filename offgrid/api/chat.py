@@ -7,6 +7,7 @@ from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Ignored, Unsupported
 from offgrid.api.generate import generate
 from offgrid.api.generated import CHAT_ANSWER, CHAT_EVENT
+from offgrid.api.grounding import USE_KNOWLEDGE_BASE, ground
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.logprobs import CHAT_LOGPROBS, read_chat_logprobs
 from offgrid.api.lollms.personalities import PERSONALITY, read_personality, told_first
@@ -32,6 +33,7 @@ PREDICTION = Ignored("prediction", "A hint for speed only; OffGrid guesses ahead
 BODY = (
     MODEL,
     *CONVERSATION,
+    *USE_KNOWLEDGE_BASE,
     *GENERATING,
     N,
     *CHAT_LOGPROBS,
@@ -53,14 +55,16 @@ def create_chat_completion(request: Request, app, asked: Asked) -> Response | No
     generation = read_generation(asked, own, model.id, request.who.client)
     n = asked["n"]
     is_stream, include_usage = read_stream(asked)
+    keep_alive_s = read_keep_alive(asked)
+    conversation, more = ground(request, app, asked, model, conversation, generation.max_tokens)
     return generate(
         request,
         app,
         model,
         choices(replace(generation, **conversation, logprobs=logprobs), n),
-        OpenAIEncoder(ChatFormat(n, has_logprobs=logprobs is not None), model.id, include_usage=include_usage),
+        OpenAIEncoder(ChatFormat(n, has_logprobs=logprobs is not None), model.id, more, include_usage=include_usage),
         stream=is_stream,
-        keep_alive_s=read_keep_alive(asked),
+        keep_alive_s=keep_alive_s,
     )
 
 

@@ -34,6 +34,17 @@ CALL = {"id": str, "type": "function", "function": {"name": str, "arguments": st
 CALL_PIECE = {"index": int, "id?": str, "type?": "function", "function": {"name?": str, "arguments": str}}
 
 ABOUT = {"id": str, "created": int, "model": str}
+CITATION = {
+    "document_id": str,
+    "document_name": str,
+    "page": (int, None),
+    "start": int,
+    "end": int,
+    "score": float,
+    "text": str,
+}
+SEARCHED = {"datastore_id": str, "mode": ("hybrid", "vector", "keyword"), "note?": str}
+CITED = {"citations?": [CITATION], "knowledge_base?": SEARCHED}
 ENDS = {"usage": USAGE, "timings?": TIMINGS}
 CHAT_CHOICE = {
     "index": int,
@@ -42,7 +53,7 @@ CHAT_CHOICE = {
     "finish_reason": (*REASON, "tool_calls"),
 }
 TEXT_CHOICE = {"index": int, "text": str, "logprobs": (TEXT_LOGPROBS, None), "finish_reason": REASON}
-CHAT_ANSWER = {**ABOUT, "object": "chat.completion", "choices": [CHAT_CHOICE], **ENDS}
+CHAT_ANSWER = {**ABOUT, "object": "chat.completion", "choices": [CHAT_CHOICE], **ENDS, **CITED}
 TEXT_ANSWER = {**ABOUT, "object": "text_completion", "choices": [TEXT_CHOICE], **ENDS}
 
 PARTS = {"usage?": USAGE, "timings?": TIMINGS}
@@ -58,5 +69,5 @@ CHAT_PIECE = {
     "finish_reason": (*REASON, "tool_calls", None),
 }
 TEXT_PIECE = {**TEXT_CHOICE, "finish_reason": (*REASON, None)}
-CHAT_EVENT = {**ABOUT, "object": "chat.completion.chunk", "choices": [CHAT_PIECE], **PARTS}
+CHAT_EVENT = {**ABOUT, "object": "chat.completion.chunk", "choices": [CHAT_PIECE], **PARTS, **CITED}
 TEXT_EVENT = {**ABOUT, "object": "text_completion", "choices": [TEXT_PIECE], **PARTS}

@@ -4,6 +4,7 @@ from offgrid.api.chat import CONVERSATION, read_conversation
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field, required
 from offgrid.api.generate import ask_once
+from offgrid.api.grounding import USE_KNOWLEDGE_BASE, ground
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.models import LISTED, MODEL, model_for
 from offgrid.api.shapes import Flag, ListOf, Text, Whole, wrong
@@ -62,11 +63,12 @@ def detokenize(request: Request, app, asked: Asked) -> Response:
     return Response.json({"content": answer.text})
 
 
-@endpoint(body=(MODEL, *CONVERSATION, *KEEP_ALIVE), answer={"prompt": str}, errors=(413,))
+@endpoint(body=(MODEL, *CONVERSATION, *USE_KNOWLEDGE_BASE, *KEEP_ALIVE), answer={"prompt": str}, errors=(413,))
 def apply_template(request: Request, app, asked: Asked) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
     model, own = model_for(app, asked, "chat")
-    question = RenderRequest(**read_conversation(asked, app, own.system_prompt))
+    conversation, _ = ground(request, app, asked, model, read_conversation(asked, app, own.system_prompt))
+    question = RenderRequest(**conversation)
     _check_text([(f"messages[{i}].content", m["content"]) for i, m in enumerate(question.messages)], "messages")
     answer = ask_once(request, app, model, question, read_keep_alive(asked))
     return Response.json({"prompt": answer.text})

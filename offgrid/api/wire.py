@@ -178,8 +178,10 @@ class OpenAIEncoder:
     content_type: ClassVar = sse.CONTENT_TYPE
     silence: ClassVar = sse.comment()
 
-    def __init__(self, form: Format, model: str, *, include_usage: bool = False):
+    def __init__(self, form: Format, model: str, more: dict | None = None, *, include_usage: bool = False):
+        """`more`: members of the answer, and in a stream of the last event that has a choice."""
         self.form = form
+        self._more = more or {}
         self.n_choices = form.n_choices
         self._include_usage = include_usage
         self._about = {
@@ -201,7 +203,7 @@ class OpenAIEncoder:
         }
         if len(ends) == 1:
             answer["timings"] = timings_body(ends[0])
-        return answer
+        return answer | self._more
 
     def part(self, index: int, part: Part) -> bytes:
         form = self.form
@@ -220,6 +222,8 @@ class OpenAIEncoder:
         events = f"{opening}{self._head}{self.form.closing(index, end.reason)}]"
         if not ends:
             return (events + "}\n\n").encode()
+        if self._more:
+            events += f",{_compact(self._more)[1:-1]}"
         timings = f',"timings":{_compact(timings_body(end))}' if len(ends) == 1 else ""
         if self._include_usage:
             usage = _compact(usage_body([e.usage for e in ends], self.n_choices))

@@ -56,13 +56,16 @@ class Client:
         top_p: float | None = None,
         stop: str | list[str] | None = None,
         seed: int | None = None,
+        use_kb: bool | None = None,
+        datastore_id: str | None = None,
         **options,
-    ) -> "str | TextStream":
+    ) -> "Answer | TextStream":
         """The model's answer; with `stream=True` an iterator over its pieces.
 
         The conversation is `system`, then `messages` ({"role", "content"} each), then `prompt` as the user's last
-        word. Without `model` the server's default answers. What is None is left to the server; `options` are further
-        fields of POST /v1/chat/completions.
+        word. Without `model` the server's default answers. With `use_kb=True`, or a `datastore_id`, that last word is
+        looked up in one's own documents or in that data store; the answer's `citations` say what was found. What is
+        None is left to the server; `options` are further fields of POST /v1/chat/completions.
         """
         conversation = [] if system is None else [{"role": "system", "content": system}]
         conversation += messages or []
@@ -78,6 +81,8 @@ class Client:
             top_p=top_p,
             stop=stop,
             seed=seed,
+            use_knowledge_base=use_kb,
+            datastore_id=datastore_id,
             **options,
         )
         if stream:
@@ -138,29 +143,47 @@ class Client:
         """The server's {"name", "version", "status"}."""
         return self._transport.call("GET", "/")
 
-    def _answer(self, path: str, body: dict, text_of: Callable[[dict], str | None]) -> str:
-        return _take(text_of, self._transport.call("POST", path, body)) or ""
+    def _answer(self, path: str, body: dict, text_of: Callable[[dict], str | None]) -> "Answer":
+        reply = self._transport.call("POST", path, body)
+        return Answer(_take(text_of, reply) or "", reply.get("citations"))
 
     def _stream(self, path: str, body: dict, text_of: Callable[[dict], str | None]) -> "TextStream":
         return TextStream(self._transport.stream(path, {**body, "stream": True}), text_of)
 
 
+class Answer(str):
+    """A text, and in `citations` the passages of documents that its model was given, best first:
+
+    {"document_id", "document_name", "page", "start", "end", "score", "text"} each; empty where none were asked for.
+    """
+
+    citations: list[dict]
+
+    def __new__(cls, text: str, citations: list[dict] | None = None) -> "Answer":
+        answer = super().__new__(cls, text)
+        answer.citations = citations or []
+        return answer
+
+
 class TextStream:
     """The pieces of one answer, as they are written.
 
-    Leaving early (`close()`, the end of a `with` block, or dropping it) hangs up, and the server stops computing.
+    `citations` are those of an `Answer`, and there when the last piece is. Leaving early (`close()`, the end of a
+    `with` block, or dropping it) hangs up, and the server stops computing.
     Raises StreamBroken when the answer did not come to its end.
     """
 
     def __init__(self, events: EventStream, text_of: Callable[[dict], str | None]):
         self._events = events
         self._text_of = text_of
+        self.citations: list[dict] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         for event in self._events:
+            self.citations = event.get("citations") or self.citations
             has_choice = event.get("choices") != []  # the event that holds the usage has none
             text = _take(self._text_of, event) if has_choice else None
             if text:  # the first and the last event have none

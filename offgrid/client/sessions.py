@@ -46,7 +46,8 @@ class Sessions:
     def chat_with_session(self, name: str, message: str, model: str | None = None, **options) -> str:
         """The model's answer to what the session holds and `message`; both are kept, or neither when it fails.
 
-        Without `model` it is the session's own, else the server's default. `options` are those of `Client.chat`.
+        Without `model` it is the session's own, else the server's default. `options` are those of `Client.chat`; what
+        was looked up with `use_kb=True` is in the answer's `citations` and not in the session.
         """
         if options.get("stream"):
             raise TypeError("chat_with_session() keeps whole answers: use chat(messages=…, stream=True)")

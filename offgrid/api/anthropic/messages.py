@@ -22,6 +22,7 @@ from offgrid.api.anthropic.wire import AnthropicEncoder
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked
 from offgrid.api.generate import ask_once, generate
+from offgrid.api.grounding import USE_KNOWLEDGE_BASE, ground
 from offgrid.api.keep_alive import KEEP_ALIVE, read_keep_alive
 from offgrid.api.messages import with_system_prompt
 from offgrid.api.models import MODEL, model_for
@@ -34,29 +35,34 @@ from offgrid.web.message import Request, Response
 CONVERSATION = (MODEL, MESSAGES, SYSTEM, *TOOLS, THINKING, *OUTPUT, *KEEP_ALIVE, *NOT_HERE, *NO_OPS)
 
 
-@endpoint(body=(MAX_TOKENS, *CONVERSATION, *DRAWN, STOPS, STREAM), answers={200: {JSON: MESSAGE, EVENTS: EVENT}})
+@endpoint(
+    body=(MAX_TOKENS, *CONVERSATION, *USE_KNOWLEDGE_BASE, *DRAWN, STOPS, STREAM),
+    answers={200: {JSON: MESSAGE, EVENTS: EVENT}},
+)
 def create_message(request: Request, app, asked: Asked) -> Response | None:
     """The next message of a conversation."""
     request.tally.service = "chat"
     model, own = _model(app, asked)
-    max_tokens = asked["max_tokens"]
+    max_tokens, keep_alive_s = asked["max_tokens"], read_keep_alive(asked)
+    grammar, sampling = read_grammar(asked), read_sampling(asked, own)
+    conversation, more = ground(request, app, asked, model, _conversation(asked, own), max_tokens)
     wanted = GenerateRequest(
         model=model.id,
         max_tokens=max_tokens,
         stop=asked["stop_sequences"],
-        grammar=read_grammar(asked),
-        sampling=read_sampling(asked, own),
+        grammar=grammar,
+        sampling=sampling,
         client=request.who.client,
-        **_conversation(asked, own),
+        **conversation,
     )
     return generate(
         request,
         app,
         model,
         [wanted],
-        AnthropicEncoder(model.id, max_tokens, request.id, shows_thoughts=shows_thoughts(asked)),
+        AnthropicEncoder(model.id, max_tokens, request.id, more, shows_thoughts=shows_thoughts(asked)),
         stream=asked["stream"],
-        keep_alive_s=read_keep_alive(asked),
+        keep_alive_s=keep_alive_s,
     )
 
 

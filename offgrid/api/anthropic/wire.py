@@ -27,8 +27,12 @@ class AnthropicEncoder:
     content_type: ClassVar = sse.CONTENT_TYPE
     silence: ClassVar = b'event: ping\ndata: {"type": "ping"}\n\n'
 
-    def __init__(self, model: str, max_tokens: int, request_id: str, *, shows_thoughts: bool):
-        """`shows_thoughts` False: that something was thought is told, and not what."""
+    def __init__(self, model: str, max_tokens: int, request_id: str, more: dict, *, shows_thoughts: bool):
+        """`more`: members of the message, and in a stream of message_delta.
+
+        `shows_thoughts` False: that something was thought is told, and not what.
+        """
+        self._more = more
         self._max_tokens = max_tokens
         self._request_id = request_id
         self._shows_thoughts = shows_thoughts
@@ -42,7 +46,7 @@ class AnthropicEncoder:
     def whole(self, parts: list[list[Part]], ends: list[Finish]) -> dict:
         [own], [end] = parts, ends
         content = [self._block(kind, list(run)) for kind, run in groupby(own, key=_Blocks())]
-        return {**self._about, "content": content, **self._ending(end), "usage": _usage(end.usage)}
+        return {**self._about, "content": content, **self._ending(end), "usage": _usage(end.usage), **self._more}
 
     def begin(self, begun: Begun) -> None:
         self._begun = begun
@@ -57,7 +61,7 @@ class AnthropicEncoder:
         return f"{events}{self._head}{encode_basestring(part.text)}}}}}\n\n".encode("utf-8", "replace")
 
     def finish(self, _index: int, end: Finish, _ends: list[Finish]) -> bytes:
-        delta = {"type": "message_delta", "delta": self._ending(end), "usage": _usage(end.usage)}
+        delta = {"type": "message_delta", "delta": self._ending(end), "usage": _usage(end.usage), **self._more}
         events = self._start() + self._close() + _event(delta) + _event({"type": "message_stop"})
         return events.encode("utf-8", "replace")
 

@@ -1,6 +1,7 @@
 """What a request may say: its fields, and what they come to for the model and in the answer."""
 
 from offgrid.api.fields import Asked, Field, Ignored, Object, Unsupported, required
+from offgrid.api.grounding import USE_KNOWLEDGE_BASE
 from offgrid.api.keep_alive import KEEP_ALIVE
 from offgrid.api.logprobs import MOST_CHAT
 from offgrid.api.models import MODEL
@@ -64,6 +65,7 @@ PROMPT = (
 CREATE = (
     INPUT,
     *PROMPT,
+    *USE_KNOWLEDGE_BASE,
     Field("stream", Flag(), "Send the answer as events while it is written.", False),
     Field("stream_options", Object(NO_OBFUSCATION), "How it is streamed.", {}),
     Field("store", Flag(), "Keep the answer, to be read again and gone on from.", True),

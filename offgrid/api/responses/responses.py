@@ -1,9 +1,12 @@
 """The handlers of /v1/responses: make an answer, read, list and delete what is kept, count a prompt."""
 
+from dataclasses import replace
+
 from offgrid.api.answers import EVENTS, JSON
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field, Ignored
 from offgrid.api.generate import ask_once, generate
+from offgrid.api.grounding import ground
 from offgrid.api.keep_alive import read_keep_alive
 from offgrid.api.messages import with_system_prompt
 from offgrid.api.models import model_for
@@ -34,13 +37,19 @@ READ = (Field("stream", Choice(("false",)), "A kept answer comes as a whole.", "
 @endpoint(body=body.CREATE, answers={200: {JSON: RESPONSE, EVENTS: EVENT}})
 def create_response(request: Request, app, asked: Asked) -> Response | None:
     """An answer of the model, kept unless store is false."""
+    try:
+        return _answer(request, app, asked)
+    except ApiError as error:
+        raise in_own_names(error) from None
+
+
+def _answer(request: Request, app, asked: Asked) -> Response | None:
     request.tally.service = "responses"
     model, own = model_for(app, asked, "chat")
     items = _items(request, app, asked)
-    sampling = read_sampling(asked, own)
+    sampling, keep_alive_s = read_sampling(asked, own), read_keep_alive(asked)
     question = GenerateRequest(
         model=model.id,
-        **_prompt(request, app, asked, items, own),
         max_tokens=asked["max_output_tokens"] or own.max_tokens,
         stop=asked.get("stop", own.stop or ()),
         time_limit_s=time_limit_s(asked),
@@ -50,7 +59,9 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
         client=request.who.client,
     )
     is_kept = asked["store"] and app.config.services.keep_responses
-    encoder = ResponseEncoder(body.about(asked, model.id, sampling, is_kept=is_kept))
+    before = _prompt(request, app, asked, items, own)
+    prompt, more = ground(request, app, asked, model, before, question.max_tokens)
+    encoder = ResponseEncoder(body.about(asked, model.id, sampling, is_kept=is_kept), more)
 
     def ending() -> bytes:
         if is_kept:
@@ -58,13 +69,10 @@ def create_response(request: Request, app, asked: Asked) -> Response | None:
             app.responses.keep(owner, encoder.response, items, previous_id)
         return encoder.ending() if asked["stream"] else b""
 
-    keep_alive_s = read_keep_alive(asked)
-    try:
-        return generate(
-            request, app, model, [question], encoder, stream=asked["stream"], keep_alive_s=keep_alive_s, ending=ending
-        )
-    except ApiError as error:
-        raise in_own_names(error) from None
+    whole = [replace(question, **prompt)]
+    return generate(
+        request, app, model, whole, encoder, stream=asked["stream"], keep_alive_s=keep_alive_s, ending=ending
+    )
 
 
 @endpoint(body=body.COUNT, answer={"object": "response.input_tokens", "input_tokens": int})

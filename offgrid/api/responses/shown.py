@@ -1,6 +1,6 @@
 """What answers of this family look like, for the document of the API."""
 
-from offgrid.api.generated import TOKEN
+from offgrid.api.generated import CITED, TOKEN
 
 LOGPROB = {**TOKEN, "top_logprobs": [TOKEN]}
 STATUS = ("completed", "incomplete", "in_progress")
@@ -49,6 +49,7 @@ RESPONSE = {
     "background": False,
     "store": bool,
     "metadata": {str: str},
+    **CITED,
 }
 EVENT = {"type": str, "sequence_number": int}
 ITEMS = {"object": "list", "data": [{"id": str, "type": str}], "first_id": (str, None), "last_id": (str, None),

@@ -30,8 +30,9 @@ class ResponseEncoder:
     silence: ClassVar = sse.comment()
     n_choices: ClassVar = 1
 
-    def __init__(self, about: dict):
-        """`about`: what the request has decided, from `model` to `metadata`."""
+    def __init__(self, about: dict, more: dict):
+        """`about`: what the request has decided, from `model` to `metadata`; `more`: what the answer has besides."""
+        self._more = more
         self.response = {
             "id": new_id("resp"),
             "object": "response",
@@ -123,6 +124,7 @@ class ResponseEncoder:
             "completed_at": int(time.time()) if is_whole else None,
             "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
             "usage": usage_body(end.usage),
+            **self._more,
         }
         return finished
 
