@@ -37,6 +37,10 @@ def main(argv: list[str] | None = None) -> int:
         from offgrid.rag.readers.child import main as run_reader
 
         return run_reader(int(argv[1]))
+    if argv[:1] == ["_confine"]:
+        from offgrid.procs.warden import main as run_warden
+
+        return run_warden(argv[1:])
     try:
         return _run(argv)
     except SetupError as error:

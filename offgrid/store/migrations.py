@@ -205,6 +205,10 @@ CREATE TABLE mcp_servers (
 ) STRICT, WITHOUT ROWID;
 """
 
+_TOOL_SWITCHES = """
+CREATE TABLE tool_switches (name TEXT PRIMARY KEY, is_on INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
 # (name, statements)
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("accounts", _ACCOUNTS),
@@ -216,4 +220,5 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ("variants", _VARIANTS),
     ("knowledge", _KNOWLEDGE),
     ("mcp servers", _MCP_SERVERS),
+    ("tool switches", _TOOL_SWITCHES),
 )

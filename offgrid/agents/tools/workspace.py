@@ -4,7 +4,8 @@ A path is walked one name at a time, each opened below the one before without fo
 that nothing that is swapped meanwhile leads outside; the last is looked at once it is open. Must stay true: no file
 outside is ever opened; what is no plain file, or has a second name (a hard link), is not either; a file is replaced as
 a whole or not at all; the tools' writes keep a workspace within its size.
-Not covered: what programs of the shell tool write, which has only the limits of `procs/confine.py`.
+Not covered: what programs of the shell tool write, which is looked at only while they run. Under root everything here
+is nobody's, as those programs are.
 """
 
 import errno
@@ -18,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from offgrid.procs.confined import NOBODY
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_FILES = 2000
@@ -79,7 +82,9 @@ class Workspace:
     """Paths are relative, their names separated by "/". Every method raises WorkspaceError."""
 
     def __init__(self, folder: Path, max_bytes: int, writing: threading.Lock):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _explained(""):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
         self.folder = folder
         self.max_bytes = max_bytes
         self._writing = writing
@@ -108,6 +113,7 @@ class Workspace:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
             try:
                 with os.fdopen(handle, "wb") as file:
+                    _give_away(handle)
                     file.write(data)
                 os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
             except BaseException:
@@ -188,11 +194,27 @@ def _open_folder(parent: int, name: str, *, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
+    _make_folder(name, parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _make_folder(name: str | Path, parent: int | None = None) -> None:
+    """Make a folder unless there is something of that name."""
     try:
         os.mkdir(name, 0o700, dir_fd=parent)
-    except FileExistsError:  # somebody else was faster: what they made is opened, if it is a folder
-        pass
-    return os.open(name, _FOLDER, dir_fd=parent)
+    except FileExistsError:
+        return
+    made = os.open(name, _FOLDER, dir_fd=parent)
+    try:
+        _give_away(made)
+    finally:
+        os.close(made)
+
+
+def _give_away(made: int) -> None:
+    """Under root, let what was just made be the user's as whom the programs of the shell tool run."""
+    if os.geteuid() == 0:
+        os.fchown(made, NOBODY, NOBODY)
 
 
 def _entries(folder: int) -> Iterator[Entry]:
