@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import offgrid
 from offgrid.agents.mcp.servers import Servers
+from offgrid.agents.tools.toolbox import Toolbox
+from offgrid.agents.tools.workspace import WORKSPACES, Workspaces
 from offgrid.api import access, audit
 from offgrid.api.error_body import error_body
 from offgrid.api.login_throttle import LoginThrottle
@@ -34,9 +36,10 @@ from offgrid.store.mcp_servers import McpServerRows
 from offgrid.store.responses import Responses
 from offgrid.store.sessions import Sessions
 from offgrid.store.tasks import Tasks
+from offgrid.store.tool_switches import ToolSwitches
 from offgrid.store.usage import UsageBook
 from offgrid.store.variants import Variants
-from offgrid.types import Event
+from offgrid.types import LOCAL_OWNER, Event
 from offgrid.web.guard import Guard
 from offgrid.web.message import Request, Response
 from offgrid.web.router import Route, Router
@@ -68,6 +71,8 @@ class App:
         self.tasks = Tasks(self.db)
         self.variants = Variants(self.db)
         self.mcp = Servers(McpServerRows(self.db), config.agents, config.paths.data_dir, logs.worker_line)
+        self.workspaces = Workspaces(config.paths.data_dir / WORKSPACES, config.agents.workspace_mb * 1_000_000)
+        self.toolbox = Toolbox(ToolSwitches(self.db))
         own = OwnSettings(config.engine.models, self.variants.all)
         self.config = config = replace(config, engine=replace(config.engine, models=own))
         folders = [config.paths.models_dir, *config.paths.models_dirs]
@@ -102,6 +107,7 @@ class App:
         self.first_password = ""
         if config.access.multi_user:
             self.first_password = self.accounts.make_first_admin(config.access.admin_password)
+            self.workspaces.adopt(LOCAL_OWNER, self.accounts.users.first_admin().id)
 
     def start(self) -> None:
         if self.auditor:

@@ -31,6 +31,7 @@ def add_arguments(parser) -> None:
 
 def run(options, settings) -> int:
     """Do what the words say. Raises SetupError."""
+    from offgrid.agents.tools.workspace import WORKSPACES, Workspaces
     from offgrid.store.accounts import Accounts
     from offgrid.store.audit import AuditLog
     from offgrid.store.backup import DATABASE_NAME
@@ -42,7 +43,8 @@ def run(options, settings) -> int:
         raise SetupError(f"There is no database in {path.parent}, so there are no accounts. --data-dir names another.")
     db = Database(path)
     try:
-        _do(options, Accounts(db, settings.access.login_hours * 3600).users)
+        workspaces = Workspaces(settings.paths.data_dir / WORKSPACES, max_bytes=0)
+        _do(options, Accounts(db, settings.access.login_hours * 3600).users, workspaces)
         if settings.log.audit and options.action != "list":
             detail = {"role": options.role} if options.role else {}
             AuditLog(db, settings.paths.data_dir).record_cli(f"users {options.action}", options.name, detail)
@@ -66,7 +68,7 @@ def _check_words(options) -> None:
         raise SetupError(f"Wanted is: offgrid.py users {_WANTS[options.action]}.")
 
 
-def _do(options, users) -> None:
+def _do(options, users, workspaces) -> None:
     if options.action == "list":
         for user in users.all():
             print(f"{user.username}\t{user.role}\t{user.id}")
@@ -86,6 +88,7 @@ def _do(options, users) -> None:
         print(f"{user.username} has the role {options.role}.")
     else:
         users.delete(user.id)
+        workspaces.delete(user.id)
         print(f"{user.username} is removed.")
 
 

@@ -21,7 +21,7 @@ from offgrid.web.message import Request, Response
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 METHODS = CHANGING | {"GET", "HEAD", "OPTIONS"}
 # On the disk before the answer is sent: who may do what, and which programs are started, depends on these.
-AT_ONCE = ("/v1/users", "/v1/auth", "/v1/admin", "/api/auth", "/api/api-keys", "/v1/agents/mcp")
+AT_ONCE = ("/v1/users", "/v1/auth", "/v1/admin", "/api/auth", "/api/api-keys", "/v1/agents")
 # A path with {id}, but not with {id:path}: models and files are nobody's.
 OBJECT = re.compile(r"\{[a-z_]+\}")
 OLLAMA = {"chat": "messages", "generate": "prompt", "embed": "input", "embeddings": "prompt"}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from offgrid.api import (
+    agent_tools,
     api_keys,
     audit,
     auth,
@@ -243,6 +244,8 @@ ROUTES = (
     Route("GET", "/v1/agents/mcp/{name}", mcp.get_server, "mcp"),
     Route("PATCH", "/v1/agents/mcp/{name}", mcp.switch_server, "mcp"),
     Route("DELETE", "/v1/agents/mcp/{name}", mcp.remove_server, "mcp"),
+    Route("GET", "/v1/agents/tools", agent_tools.list_tools, "agents"),
+    Route("PATCH", "/v1/agents/tools", agent_tools.switch_tool, "agents:manage"),
     Route("POST", "/v1/models/verify", verify.verify_model, "models:manage"),
     Route("GET", "/v1/admin/audit", audit.list_events, "audit"),
     Route("GET", "/v1/admin/audit/verify", audit.verify_events, "audit"),

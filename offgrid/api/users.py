@@ -67,6 +67,7 @@ def get_user(request: Request, app, id: str) -> Response:
 def delete_user(_request: Request, app, id: str) -> Response:
     """Delete an account with its keys, its logins and everything it owns."""
     app.accounts.users.delete(id)
+    app.workspaces.delete(id)
     return Response.json({"status": "deleted"})
 
 

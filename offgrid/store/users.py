@@ -116,6 +116,10 @@ class Users:
     def has_admin(self) -> bool:
         return self._db.row("SELECT 1 FROM users WHERE role = 'admin'") is not None
 
+    def first_admin(self) -> User:
+        """The admin whose account is the oldest; there is one."""
+        return User.of(self._db.row("SELECT * FROM users WHERE role = 'admin' ORDER BY created_at LIMIT 1"))
+
     def knows_password(self, user: User | None, password: str, turn_of: str = "") -> bool:
         """Whether it is this user's password; for None no, after as much work."""
         return self._passwords.matches(password, user.password_hash if user else None, turn_of)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from offgrid.procs.confined import NOBODY
 
+WORKSPACES = "workspaces"  # the folder of all, below the data folder
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_FILES = 2000
 MAX_DEPTH = 16
