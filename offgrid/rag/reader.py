@@ -1,7 +1,7 @@
 """Reader: documents of many formats become text, in a child process that a broken or hostile file may take with it.
 
 Knows how long a file may take and what to say when the child dies of it; the formats are `readers/`'s.
-Must stay true: `read` returns or raises within `limits.timeout_s` and some seconds, and no child is left after `stop`.
+Must stay true: `read` returns or raises within the file's time-out and some seconds, and no child is left after `stop`.
 """
 
 import contextlib
@@ -61,7 +61,8 @@ class Reader:
         with self._turn:
             child = self._ready_child()
             is_late = threading.Event()
-            timer = threading.Timer(self._limits.timeout_s, self._end, (child, is_late))
+            timeout_s = self._limits.timeout_s(_size_of(path))
+            timer = threading.Timer(timeout_s, self._end, (child, is_late))
             timer.daemon = True
             timer.start()
             try:
@@ -69,9 +70,11 @@ class Reader:
                 message, blob = next(child.frames())
             except (ChildGone, BrokenFrame, StopIteration):
                 child.stop(grace_s=0)
-                raise self._why_it_ended(child, _shown(name), is_late.is_set()) from None
+                raise self._why_it_ended(child, _shown(name), timeout_s if is_late.is_set() else None) from None
             finally:
                 timer.cancel()
+            if message["is_last"]:
+                child.stop()
             if (kind := message.get("error")) is not None:
                 raise ERRORS[kind](f"{_shown(name)} {message['message']}.")
             return wire.unpack(message, blob)
@@ -114,16 +117,25 @@ class Reader:
         is_late.set()
         child.stop(grace_s=0)
 
-    def _why_it_ended(self, child: Child, name: str, is_late: bool) -> Exception:
+    def _why_it_ended(self, child: Child, name: str, timeout_s: float | None) -> Exception:
+        """`timeout_s`: that it had and went beyond."""
         if self._is_stopped:
             return ReadingStopped()
         how = child.how_it_ended()
         log.warning("the process that reads documents %s", how)
-        if is_late:
-            return TooLarge(f"{name} could not be read within {self._limits.timeout_s:g} s, which is the limit.")
+        if timeout_s is not None:
+            return TooLarge(f"{name} could not be read within {timeout_s:g} s, which is the limit for its size.")
         if how.endswith("SIGXCPU"):
-            return TooLarge(f"{name} takes more than {self._limits.max_cpu_s} s of computing, which is the limit.")
+            return TooLarge(f"{name} takes more time of computing than the limit for its size.")
         return BadRequest(f"{name} cannot be read: the process that read it {how}.")
+
+
+def _size_of(path: Path) -> int:
+    """0 for what is no file: the child will say so."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _shown(name: str) -> str:

@@ -1,7 +1,8 @@
 """The process that reads documents, one after the other: `python -m offgrid _read`.
 
 First frame in: the Limits. Then for each file in {"path", "name", "content_type"}, one frame out: {"error": class,
-"message"} or what `wire.py` makes of a Parsed. It imports nothing but the standard library and, for a PDF, pypdf.
+"message"} or what `wire.py` makes of a Parsed; with "is_last" this process ends, as it has grown.
+It imports nothing but the standard library and, for a PDF, pypdf.
 Must stay true: whatever a file holds, this process answers, or the kernel ends it; it never holds up the server.
 
 What a file may cost: memory by RLIMIT_AS and computing by RLIMIT_CPU, both the kernel's; time by the clock is the
@@ -57,6 +58,7 @@ READERS: dict[str, Callable[[Source, Draft], None]] = {
     "epub": read_epub,
     "pdf": read_pdf,
 }
+IS_LINUX = sys.platform.startswith("linux")
 NICENESS = 10  # answers to people come first
 
 
@@ -70,31 +72,34 @@ def main(parent_pid: int) -> int:
     _limit_memory(limits)
     os.nice(NICENESS)
     while (asked := frames.read(frames_in)) is not None:
-        _limit_computing(limits)
-        message, blob, is_whole = answer(asked[0], limits)
-        frames_out.write(frames.encode(message, blob))
+        message, blob = answer(asked[0], limits)
+        is_last = _resident_bytes() > limits.max_idle_bytes
+        frames_out.write(frames.encode({**message, "is_last": is_last}, blob))
         frames_out.flush()
-        if not is_whole:
-            return 0
+        if is_last:
+            break
     return 0
 
 
-def answer(asked: dict, limits: Limits) -> tuple[dict, bytes, bool]:
-    """(message, blob, whether this process may read another file)."""
+def answer(asked: dict, limits: Limits) -> tuple[dict, bytes]:
+    """(message, blob) for one file."""
     try:
-        return *wire.pack(read(asked["path"], asked["name"], asked["content_type"], limits)), True
+        return wire.pack(read(asked["path"], asked["name"], asked["content_type"], limits))
     except ApiError as error:
-        return {"error": type(error).__name__, "message": error.message}, b"", True
+        return _refusal(type(error), error.message)
     except MemoryError:
-        text = f"takes more than {limits.max_memory_bytes // 1_000_000:,} MB of memory to be read, which is the limit"
-        return {"error": TooLarge.__name__, "message": text}, b"", False
+        size = f"{limits.max_memory_bytes // 1_000_000:,} MB"
+        return _refusal(TooLarge, f"takes more than {size} of memory to be read, which is the limit")
     except RecursionError:
-        return {"error": BadRequest.__name__, "message": "is nested too deeply to be read"}, b"", True
+        return _refusal(BadRequest, "is nested too deeply to be read")
     except Exception as error:  # what a broken file may do to a reader has no end
         # Where, but not the message: it may quote from the document, and logs hold no texts.
         print("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__, file=sys.stderr)
-        text = f"is damaged, or of a kind that cannot be read ({type(error).__name__})"
-        return {"error": BadRequest.__name__, "message": text}, b"", True
+        return _refusal(BadRequest, f"is damaged, or of a kind that cannot be read ({type(error).__name__})")
+
+
+def _refusal(kind: type[ApiError], text: str) -> tuple[dict, bytes]:
+    return {"error": kind.__name__, "message": text}, b""
 
 
 def read(path: str, name: str, content_type: str, limits: Limits) -> Parsed:
@@ -105,6 +110,7 @@ def read(path: str, name: str, content_type: str, limits: Limits) -> Parsed:
             raise BadRequest("is empty")
         if size > limits.max_file_bytes:
             raise TooLarge(f"is {size:,} bytes long; the limit is {limits.max_file_bytes:,}")
+        _limit_computing(limits.cpu_s(size))
         source = Source(file, size, detect.find_format(file, name, content_type), content_type)
         draft = Draft(limits)
         READERS[source.format.reader](source, draft)
@@ -125,17 +131,24 @@ def _open(path: str) -> BinaryIO:
 
 
 def _limit_memory(limits: Limits) -> None:
-    if not sys.platform.startswith("linux"):
-        return
-    with open("/proc/self/statm") as file:
-        base = int(file.read().split()[0]) * resource.getpagesize()
-    _set_limit(resource.RLIMIT_AS, base + limits.max_memory_bytes)
+    if IS_LINUX:
+        _set_limit(resource.RLIMIT_AS, _pages(0) + limits.max_memory_bytes)
     _set_limit(resource.RLIMIT_CORE, 0)
 
 
-def _limit_computing(limits: Limits) -> None:
+def _limit_computing(cpu_s: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _set_limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + limits.max_cpu_s)
+    _set_limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_s)
+
+
+def _resident_bytes() -> int:
+    return _pages(1) if IS_LINUX else 0
+
+
+def _pages(column: int) -> int:
+    """Of the first columns of statm, all and resident, in bytes."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[column]) * resource.getpagesize()
 
 
 def _set_limit(kind: int, value: int) -> None:

@@ -5,7 +5,6 @@ Must stay true: what `finish` gives keeps every promise of `parsed.py`, whatever
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import BinaryIO
 
 from offgrid.errors import BadRequest, TooLarge
@@ -65,9 +64,11 @@ class Draft:
 
     def take(self, text: str, spans: Iterable[tuple[int, int, str, int]]) -> None:
         """The whole text, cleaned already, and (start, end, kind, level) of its blocks. Raises TooLarge."""
-        self._make_room(len(text))
+        self.check_room(len(text))
+        self._length = len(text)
         self._pieces = [text]
-        self._blocks = [Block(start, end, kind, level) for start, end, kind, level in spans]
+        for start, end, kind, level in spans:
+            self._append(Block(start, end, kind, level))
 
     def add(self, kind: str, text: str, level: int = 0) -> None:
         """One more block, two line ends after the one before it; white space alone is nothing. Raises TooLarge."""
@@ -75,27 +76,29 @@ class Draft:
         if not text:
             return
         gap = "\n\n" if self._pieces else ""
-        self._make_room(len(gap) + len(text))
+        self.check_room(len(gap) + len(text))
+        self._length += len(gap) + len(text)
         self._pieces += (gap, text)
         level = min(max(level, 1), 6) if kind == "heading" else 0
-        self._blocks.append(Block(self._length - len(text), self._length, kind, level, self.page))
+        self._append(Block(self._length - len(text), self._length, kind, level, self.page))
 
     def finish(self, content_type: str) -> Parsed:
-        """Raises BadRequest when there is no text, TooLarge when it has too many blocks even after merging."""
+        """Raises BadRequest when there is no text."""
         if not self._blocks:
             raise BadRequest("holds no text")
-        blocks = self._blocks
-        if len(blocks) > self._limits.max_blocks:
-            blocks = _merged(blocks)
-        if len(blocks) > self._limits.max_blocks:
-            raise TooLarge(
-                f"is made of {len(blocks):,} headings and paragraphs; the limit is {self._limits.max_blocks:,}"
-            )
-        return Parsed("".join(self._pieces), tuple(blocks), content_type, self._metadata, self.n_pages)
+        return Parsed("".join(self._pieces), tuple(self._blocks), content_type, self._metadata, self.n_pages)
 
-    def _make_room(self, n_chars: int) -> None:
-        self._length += n_chars
-        if self._length > self._limits.max_text_chars:
+    def _append(self, block: Block) -> None:
+        if len(self._blocks) == self._limits.max_blocks:
+            self._blocks = _merged(self._blocks)
+            # Half, so that it pays: a list that hardly shrinks would be gone through for every few blocks.
+            if len(self._blocks) > self._limits.max_blocks // 2:
+                raise TooLarge(f"has more headings and paragraphs than the limit of {self._limits.max_blocks:,}")
+        self._blocks.append(block)
+
+    def check_room(self, n_chars: int) -> None:
+        """Raises TooLarge when a text of this length cannot be added any more: before it is made."""
+        if self._length + n_chars > self._limits.max_text_chars:
             raise TooLarge(f"holds more than {self._limits.max_text_chars:,} characters of text, which is the limit")
 
 
@@ -106,7 +109,7 @@ def _merged(blocks: list[Block]) -> list[Block]:
         last = merged[-1]
         is_like = block.kind == last.kind != "heading" and block.page == last.page
         if is_like and block.end - last.start <= MERGED_CHARS:
-            merged[-1] = replace(last, end=block.end)
+            merged[-1] = Block(last.start, block.end, last.kind, last.level, last.page)
         else:
             merged.append(block)
     return merged

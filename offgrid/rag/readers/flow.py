@@ -19,6 +19,7 @@ class Flow:
         self._rows_page: int | None = None
         self._cells: list[str] = []
         self._cell: list[str] = []
+        self._n_row_chars = self._n_table_chars = 0  # of the open row, and of the rows before it
         self._is_cell_open = False
         self._n_tables = 0  # open ones, one in another
 
@@ -57,7 +58,10 @@ class Flow:
 
     def close_cell(self, n_times: int = 1) -> None:
         if self._n_tables == 1:
-            self._cells += [" ".join(self._cell)] * n_times
+            text = " ".join(self._cell)
+            self._n_row_chars += n_times * (len(text) + len(CELL_GAP))
+            self._draft.check_room(self._n_row_chars)
+            self._cells += [text] * n_times
             self._cell = []
             self._is_cell_open = False
 
@@ -66,14 +70,17 @@ class Flow:
             return
         self._close_open_cell()
         if any(self._cells):
-            self._rows += [CELL_GAP.join(self._cells).rstrip(" |")] * n_times
-        self._cells = []
+            row = CELL_GAP.join(self._cells).rstrip(" |")
+            self._n_table_chars += n_times * (len(row) + 1)
+            self._draft.check_room(self._n_table_chars)
+            self._rows += [row] * n_times
+        self._cells, self._n_row_chars = [], 0
 
     def close_table(self) -> None:
         self.close_row()
         self._n_tables = max(self._n_tables - 1, 0)
         if not self.is_in_table:
-            rows, self._rows = self._rows, []
+            rows, self._rows, self._n_table_chars = self._rows, [], 0
             self._add_on(self._rows_page, "table", rows)
 
     def flush(self) -> None:

@@ -24,6 +24,7 @@ META = {"author", "description", "keywords", "date"}
 # As `<meta charset=…>`, `<meta http-equiv content="…; charset=…">` or `<?xml encoding="…"?>` have it.
 CHARSET = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([-\w:.]+)", re.IGNORECASE)
 CHARSET_BYTES = 4096
+OPEN_TAG = re.compile(r"</?[a-zA-Z]")
 
 
 def read_html(source: Source, draft: Draft) -> None:
@@ -40,6 +41,7 @@ def charset_in(data: bytes) -> str:
 
 def read_markup(text: str, draft: Draft) -> None:
     """Add the content of a page to the draft."""
+    text = _without_open_end(text)
     low = text.lower()
     # A <nav> that nobody closes would take the rest of the page with it.
     is_nav_open = low.rfind("<nav") > low.rfind("</nav")
@@ -48,6 +50,18 @@ def read_markup(text: str, draft: Draft) -> None:
     page.feed(text)
     page.close()
     page.finish()
+
+
+def _without_open_end(text: str) -> str:
+    """The text without a last comment or tag that nobody closes; browsers drop them, too.
+
+    The parser of some Pythons looks for their end again from each `<` on: 90 s for 1 MB.
+    """
+    if (start := text.find("<!--", text.rfind("-->") + 1)) >= 0:
+        text = text[:start]
+    if tag := OPEN_TAG.search(text, text.rfind(">") + 1):
+        text = text[: tag.start()]
+    return text
 
 
 class _Page(HTMLParser):

@@ -38,7 +38,7 @@ def read_pdf(source: Source, draft: Draft) -> None:
     if unread:
         draft.note("unread_pages", ", ".join(map(str, unread)))
     if draft.is_empty:
-        raise BadRequest("holds no text: its pages are pictures (a scan?), and text in pictures is not read")
+        raise BadRequest("holds no text; that of pages which are pictures (scans) cannot be read")
 
 
 def _note_properties(reader, draft: Draft) -> None:
