@@ -121,8 +121,6 @@ def test_what_the_server_cannot_do_yet_says_so():
     client = offgrid.Client()
     with pytest.raises(offgrid.NotSupportedYet, match="models folder"):
         client.models.download("repo/model", "file.gguf")
-    with pytest.raises(NotImplementedError, match=r"document\.txt"):
-        client.kb.add("document.txt")
 
 
 def test_host_and_key_come_from_the_environment(scripted, monkeypatch):

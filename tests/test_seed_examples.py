@@ -282,8 +282,15 @@ def test_the_library_takes_a_host_and_says_what_is_still_to_come(here):
     assert len(client.embed("Hello")) == 384
     with pytest.raises(offgrid.NotSupportedYet):
         client.models.download("repo/model", "file.gguf")
-    with pytest.raises(offgrid.NotSupportedYet):
-        client.kb.add("document.txt")
+
+
+def test_the_library_s_document_is_found_by_the_server(here, tmp_path):
+    import offgrid
+
+    client = offgrid.Client(host=here.url)
+    (tmp_path / "document.txt").write_text("The spare key lies under the blue flower pot.")
+    client.kb.add(tmp_path / "document.txt")
+    assert "flower pot" in client.kb.search("Where is the spare key?")[0]["content"]
 
 
 # --- browsers ---

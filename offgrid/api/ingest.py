@@ -13,7 +13,7 @@ from offgrid.api.knowledge import DOCUMENT, MAX_TAG_CHARS, STORE, Metadata, Swit
 from offgrid.api.shapes import Text
 from offgrid.api.tasks import TASK
 from offgrid.api.tasks import as_json as task_as_json
-from offgrid.api.uploads import MAX_NAME_CHARS, Received, file_name, receive
+from offgrid.api.uploads import MAX_NAME_CHARS, Received, document_name, file_name, receive
 from offgrid.errors import BadRequest, PermissionDenied
 from offgrid.rag.folders import allowed_path, files_below
 from offgrid.rag.readers.formats import is_text
@@ -80,7 +80,7 @@ def add_files(request: Request, app, store: DataStore, asked: Asked, files: list
     name = asked.get("name")
     accepted = [
         Accepted(
-            file_name(name) if name and len(files) == 1 else file.name,
+            document_name(name) if name and len(files) == 1 else file.name,
             *(file.path, True, file.content_type, asked["metadata"], asked["replace"]),
         )
         for file in files
@@ -120,7 +120,7 @@ def add_path(request: Request, app, store: DataStore, asked: Asked) -> Response:
 def add_url(request: Request, app, store: DataStore, asked: Asked) -> Response:
     """Fetch a document and take it in."""
     with fetched_file(request, app, asked["url"]) as fetched:
-        name = file_name(asked["name"]) if "name" in asked else fetched.name
+        name = document_name(asked["name"]) if "name" in asked else fetched.name
         metadata = {"url": asked["url"][:MAX_TAG_CHARS], **asked["metadata"]}
         file = Accepted(name, fetched.path, True, fetched.content_type, metadata, asked["replace"])
         return add(request, app, store, [file], in_background=asked["background"])
@@ -153,5 +153,5 @@ def _text_file(app, asked: Asked) -> Received:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    name = file_name(asked["name"])
+    name = document_name(asked["name"])
     return Received(name, "" if is_text(name) else "text/plain", path, len(data))

@@ -64,9 +64,13 @@ def receive(request: Request, app, fields: Object) -> Iterator[tuple[Asked, list
 
 def file_name(sent: str) -> str:
     """A name without the folders that a client may have put before it, and fit to be shown."""
-    name = sent.replace("\\", "/").rpartition("/")[2]
+    return document_name(sent.replace("\\", "/").rpartition("/")[2])
+
+
+def document_name(name: str) -> str:
+    """A name that somebody has chosen, fit to be shown; / in it has no meaning."""
     name = "".join(c for c in name if c.isprintable()).strip()[:MAX_NAME_CHARS]
-    return name if name.strip(".") else "document"
+    return name if name.strip(". ") else "document"
 
 
 def _media_type(request: Request) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 from . import address
 from .agent import Agent
-from .errors import NotSupportedYet, OffGridError
+from .errors import OffGridError
+from .kb import KnowledgeBase
 from .models import Loading, Models
 from .sessions import Sessions
 from .tasks import Tasks
@@ -38,7 +39,7 @@ class Client:
         self.sessions = Sessions(self._transport, self.chat)
         self.tasks = Tasks(self._transport)
         self.agent = Agent(self._transport)
-        self.kb = KnowledgeBase()
+        self.kb = KnowledgeBase(self._transport)
 
     def __repr__(self) -> str:
         return f"offgrid.Client({self._transport.address.url!r})"
@@ -198,15 +199,6 @@ class TextStream:
 
     def close(self) -> None:
         self._events.close()
-
-
-class KnowledgeBase:
-    """`client.kb`"""
-
-    def add(self, path: str) -> None:
-        raise NotSupportedYet(
-            f"OffGrid has no knowledge base yet, so {path} cannot be added: put its text in the prompt."
-        )
 
 
 def _given(**fields) -> dict:

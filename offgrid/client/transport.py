@@ -7,8 +7,11 @@ same network.
 import contextlib
 import http.client
 import json
+import os
+import secrets
 import socket
 import time
+from collections.abc import Iterator
 
 from .address import Address
 from .errors import ApiStatusError, ConnectionFailed, OffGridError, StreamBroken, class_for
@@ -16,6 +19,38 @@ from .errors import ApiStatusError, ConnectionFailed, OffGridError, StreamBroken
 CONNECT_TIMEOUT_S = 10
 LONGEST_WAIT_S = 60  # a server that asks for a longer wait than this gets no second try
 _ERROR_EXCERPT_CHARS = 300
+_PIECE_BYTES = 64 * 1024
+
+
+class Form:
+    """Fields and one file as multipart/form-data; the file is read from the disk while it is sent."""
+
+    def __init__(self, fields: dict, path: str, n_bytes: int):
+        self._path = path
+        boundary = f"offgrid-{secrets.token_hex(16)}"
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{_text(value)}\r\n'
+            for name, value in fields.items()
+        ]
+        filename = os.path.basename(path).replace('"', "%22").replace("\r", " ").replace("\n", " ")
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n\r\n'
+        self._head = "".join([*parts, head]).encode("utf-8", "replace")
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(self._head) + n_bytes + len(self._tail)),
+        }
+
+    def pieces(self) -> Iterator[bytes]:
+        yield self._head
+        with open(self._path, "rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+        yield self._tail
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class Transport:
@@ -29,7 +64,7 @@ class Transport:
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
-    def call(self, method: str, path: str, body: dict | None = None) -> dict:
+    def call(self, method: str, path: str, body: "dict | Form | None" = None) -> dict:
         """Raises OffGridError; ApiStatusError when there was an answer."""
         with self._open(method, path, body) as response:
             content = self._read(response)
@@ -40,7 +75,7 @@ class Transport:
                 f"{self.address.url}{path} answered with something that is not JSON. Is this an OffGrid server?"
             ) from None
 
-    def take(self, key: str, method: str, path: str, body: dict | None = None):
+    def take(self, key: str, method: str, path: str, body: "dict | Form | None" = None):
         """What stands under `key` in the reply. Raises like `call`, and OffGridError when nothing does."""
         reply = self.call(method, path, body)
         if not isinstance(reply, dict) or key not in reply:
@@ -51,7 +86,7 @@ class Transport:
         """Raises like `call`, before the first event."""
         return EventStream(self._open(method, path, body))
 
-    def _open(self, method: str, path: str, body: dict | None) -> http.client.HTTPResponse:
+    def _open(self, method: str, path: str, body: "dict | Form | None") -> http.client.HTTPResponse:
         """The response of a successful request, its body unread. Waits and asks again where the server says when."""
         for n_tries_left in range(self.max_retries, -1, -1):
             response = self._send(method, path, body)
@@ -64,10 +99,13 @@ class Transport:
             time.sleep(error.retry_after_s)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _send(self, method: str, path: str, body: dict | None) -> http.client.HTTPResponse:
+    def _send(self, method: str, path: str, body: "dict | Form | None") -> http.client.HTTPResponse:
         headers = dict(self._headers)
         data = None
-        if body is not None:
+        if isinstance(body, Form):
+            headers.update(body.headers)
+            data = body.pieces()
+        elif body is not None:
             data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
             headers["Content-Type"] = "application/json"
         sock = self._connect()
