@@ -1,5 +1,6 @@
 """The tool shell: a program gets what it was given and no more, and leaves nothing behind, whatever it tries."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from offgrid.agents.tools.tool import ToolError
 from offgrid.procs import confined
 from offgrid.procs.confined import Limits, run_confined
 
+HAS_LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1) >= 1
 REPO = Path(__file__).resolve().parent.parent
 
 
@@ -74,7 +76,7 @@ def test_a_program_gets_nothing_of_our_environment_and_no_stdin(tmp_path, monkey
     monkeypatch.setenv("AWS_SECRET", "canary-aws")
     monkeypatch.setenv("LD_PRELOAD", "")
     names = {line.partition("=")[0] for line in run(tmp_path, "env").splitlines()}
-    assert names == {"PATH", "HOME", "LANG", "TERM"}
+    assert names == {"PATH", "HOME", "TMPDIR", "LANG", "TERM"}
     assert sh(tmp_path, "cat; echo $?") == "0"
     assert sh(tmp_path, "ls /proc/self/fd | wc -l") == "4"  # 0, 1, 2 and the listing's own
     assert "canary" not in sh(tmp_path, "cat /proc/$PPID/environ")
@@ -100,8 +102,29 @@ def test_a_program_reads_nothing_of_root_and_ends_nobody_elses_processes(tmp_pat
     (tmp_path / "secret").write_text("canary")
     (tmp_path / "secret").chmod(0o600)
     said = sh(tmp_path, f"cat /etc/shadow; touch /root/x /etc/x; kill -9 1; cat {tmp_path}/secret")
-    assert said.count("denied") >= 2 and "root:" not in said
-    assert ("canary" in said) == (os.geteuid() != 0)  # what is the server's own user's is no secret to it
+    assert said.count("denied") >= 3 and "root:" not in said
+    if os.geteuid() == 0 or HAS_LANDLOCK:
+        assert "canary" not in said
+
+
+def test_behind_the_fence_there_is_the_system_and_the_workspace(tmp_path):
+    """Where the kernel has no Landlock only the first half holds, and docs/agents.md says so."""
+    (tmp_path / "secret").write_text("canary")
+    (tmp_path / "secret").chmod(0o644)
+    tmp_path.chmod(0o755)
+    system = "set -e; ls /usr/bin >/dev/null; cat /etc/hostname >/dev/null; head -c 8 /dev/urandom >/dev/null"
+    own = "mkdir -p d/e; echo x > d/e/f; mv d/e/f g; ln -s g h; mktemp >/dev/null; cat h"
+    assert sh(tmp_path, f"{system}; {own}") == "x"
+    if HAS_LANDLOCK:
+        said = sh(tmp_path, f"cat {tmp_path}/secret; ls {REPO}; echo x > /tmp/x-{os.getpid()}; ls /; cat < h")
+        assert said.count("denied") >= 4 and "canary" not in said and said.endswith("x")
+
+
+def test_a_program_cannot_end_its_warden(tmp_path):
+    said = sh(tmp_path, "kill -9 $PPID && echo killed; setsid sleep 987661 & sleep 0.1; echo alive")
+    if HAS_LANDLOCK:
+        assert "killed" not in said and said.endswith("alive")
+    wait_until(lambda: left_of("987661") == [])
 
 
 def test_limits_cannot_be_lifted(tmp_path):

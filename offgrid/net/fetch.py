@@ -74,7 +74,7 @@ def fetch(
         finally:
             connection.close()
         target = _follow(target, location)
-    raise BadGateway(f"{url[:200]} redirects more than {MAX_REDIRECTS} times.", code="fetch_failed", param="url")
+    raise BadGateway(f"{target.shown} redirects more than {MAX_REDIRECTS} times.", code="fetch_failed", param="url")
 
 
 def _connect(target: Target, allow: AddressRules, deadline: Deadline, ask: Resolver) -> Connection:
@@ -122,8 +122,8 @@ def _take(response: http.client.HTTPResponse, target: Target, max_bytes: int, in
     transfer = response.headers.get("Transfer-Encoding", "chunked").strip().lower()
     if coding not in ("", "identity") or transfer != "chunked":
         packed = coding if coding not in ("", "identity") else transfer
-        raise BadGateway(f"{target.url} sends it packed ({packed[:40]}), unasked.", code="fetch_failed", param="url")
-    too_large = TooLarge(f"{target.url} is larger than {max_bytes} bytes.", code="fetch_too_large", param="url")
+        raise BadGateway(f"{target.shown} sends it packed ({packed[:40]}), unasked.", code="fetch_failed", param="url")
+    too_large = TooLarge(f"{target.shown} is larger than {max_bytes} bytes.", code="fetch_too_large", param="url")
     if (response.length or 0) > max_bytes:
         raise too_large
     kept = io.BytesIO() if into is None else into
@@ -162,10 +162,10 @@ def _follow(target: Target, location: str) -> Target:
     except (ValueError, BadRequest) as error:
         why = error.message if isinstance(error, ApiError) else "its bytes are no text"
         raise BadGateway(
-            f"{target.url} redirects to what is no good URL. {why}", code="redirect_refused", param="url"
+            f"{target.shown} redirects to what is no good URL. {why}", code="redirect_refused", param="url"
         ) from None
     if target.scheme == "https" and found.scheme == "http":
-        message = f"{target.url} redirects from https to http, which anybody on the way could read and change."
+        message = f"{target.shown} redirects from https to http, which anybody on the way could read and change."
         raise BadGateway(message, code="redirect_refused", param="url")
     return found
 
@@ -187,4 +187,4 @@ def _failed(target: Target, error: Exception) -> BadGateway:
         why = "what it answers is not HTTP"
     else:
         why = getattr(error, "strerror", None) or type(error).__name__
-    return BadGateway(f"{target.url} cannot be fetched: {why}.", code="fetch_failed", param="url")
+    return BadGateway(f"{target.shown} cannot be fetched: {why}.", code="fetch_failed", param="url")

@@ -43,6 +43,11 @@ class Target:
         return f"{self.scheme}://{self.authority}{self.path}"
 
     @property
+    def shown(self) -> str:
+        """The URL for messages, which need not hold all of a long one."""
+        return self.url if len(self.url) <= 200 else f"{self.url[:200]}…"
+
+    @property
     def address(self) -> str | None:
         """The host, where it is an address and no name."""
         try:

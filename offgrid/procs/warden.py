@@ -6,8 +6,8 @@ router ends it all by closing the warden's stdin; the router's own end does the 
 
 What confines the program: a session and an environment of its own, no stdin, a low priority, limits for processor time,
 memory, files and processes, no new privileges (setuid programs give none), the first to go when memory is short; under
-root it is nobody. Not covered: it may read whatever its user may read, and reach the network. Where the server does not
-run as root that is the server's own user: its data folder is open to the program, and so is killing the warden.
+root it is nobody; and `landlock.py`, where the kernel has it. Not covered: the network. Without Landlock it may read
+whatever its user may read, and end its warden, if that is not root; then a grandchild could outlive it.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
+
+from offgrid.procs.landlock import Fence
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 NICENESS = 15
@@ -43,18 +45,21 @@ def main(words: list[str]) -> int:
         except BaseException as error:
             os.write(2, f"{argv[0]}: {getattr(error, 'strerror', None) or error}\n".encode("utf-8", "replace"))
             os._exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_STARTED)
-    status = 0
-    if _ended_first(program):
+    try:
+        if not _ended_first(program):
+            return 0
         code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
-        status = code if code >= 0 else 128 - code
-    _end_all()
-    return status
+        return code if code >= 0 else 128 - code
+    finally:
+        _end_all()
 
 
 def _become(argv: list[str], limits: dict, uid: int, n_tasks: int, libc: ctypes.CDLL) -> None:
     """Turn this process into the program. Raises OSError."""
     os.setsid()
-    os.chdir(limits["folder"])
+    folder = limits["folder"]
+    os.chdir(folder)
+    fence = Fence(folder, libc)  # now: under root, nobody may not even get to the folder
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
@@ -77,12 +82,13 @@ def _become(argv: list[str], limits: dict, uid: int, n_tasks: int, libc: ctypes.
     for option, value in ((PR_SET_NO_NEW_PRIVS, 1), (PR_SET_PDEATHSIG, signal.SIGKILL)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "the system cannot confine a program")
+    fence.close_behind()
     os.umask(0o077)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and its children would
         signal.signal(number, signal.SIG_DFL)
-    folder = limits["folder"]
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "TERM": "dumb"}
-    os.execvpe(argv[0], argv, environment)
+    # The whole path of the folder may not be nobody's to walk: temporary files go to wherever the program is.
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": "."}
+    os.execvpe(argv[0], argv, environment | {"LANG": "C.UTF-8", "TERM": "dumb"})
 
 
 def _ended_first(program: int) -> bool:

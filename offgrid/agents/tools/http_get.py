@@ -15,7 +15,7 @@ from offgrid.net.connection import Cancelled
 from offgrid.net.fetch import Fetched, fetch
 from offgrid.sections import AgentSettings
 
-MAX_BYTES = 2 * 1024 * 1024
+MAX_BYTES = 1024 * 1024
 MAX_SHOWN_CHARS = 8000
 PAGES = {"text/html", "application/xhtml+xml"}
 TEXTS = {"application/json", "application/xml", "application/javascript", "application/yaml", ""}
@@ -41,20 +41,20 @@ def run(arguments: dict[str, Any], context: Context) -> str:
     except Cancelled:
         raise ToolError("It was cancelled.") from None
     text = cut(_text_of(found), MAX_SHOWN_CHARS)
-    return quoted(f"This was found at {found.url} (status {found.status}).", text or "(nothing)")
+    return quoted(f"This was found at {found.url[:300]} (status {found.status}).", text or "(nothing)")
 
 
 def _text_of(found: Fetched) -> str:
     kind = found.content_type
     if not (kind.startswith("text/") or kind in PAGES | TEXTS or kind.endswith(("+json", "+xml"))):
-        raise ToolError(f"{found.url} is not a text: it is {kind[:60]}, {found.n_bytes} bytes.")
+        raise ToolError(f"{found.url[:300]} is not a text: it is {kind[:60]}, {found.n_bytes} bytes.")
     try:
         charset = codecs.lookup(found.charset or "utf-8")
         text = found.body.decode(charset.name, "replace")
     except (LookupError, ValueError):  # a charset that nobody knows, or that is none
         text = found.body.decode("utf-8", "replace")
     if "\0" in text:
-        raise ToolError(f"{found.url} is not a text ({found.n_bytes} bytes).")
+        raise ToolError(f"{found.url[:300]} is not a text ({found.n_bytes} bytes).")
     return text_of_page(text) if kind in PAGES else text
 
 

@@ -55,7 +55,8 @@ class Workspaces:
     def __init__(self, root: Path, max_bytes: int):
         self._root = root
         self._max_bytes = max_bytes
-        self._writing = threading.Lock()  # what a workspace holds is counted before it is written to
+        # Of each owner, while they write: what a workspace holds is counted before it is written to.
+        self._writing: dict[str, threading.Lock] = {}
 
     @staticmethod
     def has_own(owner: str) -> bool:
@@ -66,7 +67,7 @@ class Workspaces:
         """The owner's workspace, made if there is none. Raises WorkspaceError."""
         if not _OWNER.fullmatch(owner) or not self.has_own(owner):
             raise WorkspaceError("There is no folder for files without an account.")
-        return Workspace(self._root / owner, self._max_bytes, self._writing)
+        return Workspace(self._root / owner, self._max_bytes, self._writing.setdefault(owner, threading.Lock()))
 
     def delete(self, owner: str) -> None:
         """Delete whatever an owner has here."""
@@ -116,6 +117,8 @@ class Workspace:
                 with os.fdopen(handle, "wb") as file:
                     _give_away(handle)
                     file.write(data)
+                    file.flush()
+                    os.fsync(handle)  # what was acknowledged survives a power cut
                 os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
             except BaseException:
                 os.unlink(temporary, dir_fd=parent)
