@@ -74,3 +74,11 @@ def test_a_choice_that_chooses_nothing_is_refused_by_its_place(choice, param):
     with pytest.raises(BadRequest) as caught:
         tool_use(choice, TOOL, OTHER)
     assert caught.value.param == param
+
+
+def test_marks_for_the_caches_of_others_have_no_effect_wherever_libraries_put_them():
+    mark = {"cache_control": {"type": "ephemeral"}}
+    for role, more in (("system", {}), ("user", {}), ("assistant", {}), ("tool", {"tool_call_id": "call_1"})):
+        sent = {"role": role, "content": [{"type": "text", "text": "x", **mark}], **more}
+        assert messages({**sent, **mark}) == messages(sent)
+    assert tool_use("auto", {**TOOL, **mark}) == tool_use("auto", TOOL)

@@ -371,3 +371,16 @@ def test_a_model_that_is_loaded_for_five_minutes_says_when_it_goes(app):
     assert (model["name"], model["size_vram"]) == ("tiny:latest", 0)
     assert model["size"] > 0 and model["context_length"] >= 4096
     assert app.pool.workers[0].keep_alive_s == 300
+
+
+def test_ollamas_own_program_sends_every_field_also_empty_ones(app):
+    """As Go writes its ShowRequest, CreateRequest, PullRequest, EmbedRequest, ChatRequest."""
+    show = {"model": "tiny", "system": "", "template": "", "verbose": False, "options": None, "name": ""}
+    assert post(app, "/api/show", show)[1]["capabilities"] == ["completion", "tools"]
+    pull = {"model": "tiny", "name": "", "username": "", "password": "", "insecure": False, "stream": False}
+    assert post(app, "/api/pull", pull) == (200, {"status": "success"})
+    create(app, model="made", name="", quantization="", modelfile="", path="", requires="0.12.0", **{"from": "tiny"})
+    embed = {"model": "embedder", "input": "x", "options": None}
+    assert post(app, "/api/embed", embed)[0] == 200
+    chat = {"model": "made", "messages": HELLO, "options": None, "stream": False, "_debug_render_only": False}
+    assert post(app, "/api/chat", chat)[0] == 200

@@ -13,10 +13,11 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 FUNCTION_NAME = Text(pattern="[a-zA-Z0-9_.-]{1,64}", says="1 to 64 letters, digits, _ . or -")  # OpenAI's, and dots
 
 _CACHED = "Prompts' beginnings are always kept and shared."
+CACHE_CONTROL = Ignored("cache_control", _CACHED)  # Anthropic's, which some libraries send to everybody
 TEXT_PART = Object(
     required("text", Text(), "The text.", "Hello!"),
     Ignored("prompt_cache_breakpoint", _CACHED),
-    Ignored("cache_control", _CACHED),
+    CACHE_CONTROL,
 )
 REFUSAL_PART = Object(required("refusal", Text(), "Why there was no answer; read as its text.", "No."))
 
@@ -95,10 +96,11 @@ ASSISTANT = Object(
     Ignored("parsed", "What a library made of the content."),
     Ignored("reasoning_details", "What it thought is read from reasoning_content."),
     PROVIDERS,
+    CACHE_CONTROL,
 )
-SPOKEN = Object(CONTENT, NAME)
+SPOKEN = Object(CONTENT, NAME, CACHE_CONTROL)
 RETURNED = Field("content", Content(), "What the tool returned; nothing when left out.", "")
-RESULT = Object(RETURNED, NAME, Field("tool_call_id", Text(), "The call that this is the result of."))
+RESULT = Object(RETURNED, NAME, Field("tool_call_id", Text(), "The call that this is the result of."), CACHE_CONTROL)
 
 
 class Message(Variants):

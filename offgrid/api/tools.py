@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from offgrid.api.fields import Asked, Field, Object, Variants, required
-from offgrid.api.messages import FUNCTION_NAME
+from offgrid.api.messages import CACHE_CONTROL, FUNCTION_NAME
 from offgrid.api.shapes import Choice, Flag, ListOf, Shape, Text, wrong
 from offgrid.errors import BadRequest
 from offgrid.types import ToolUse
@@ -35,7 +35,9 @@ FUNCTION = Object(
     Field("strict", Flag(), "Refuse a schema that a grammar cannot hold the arguments to.", False),
 )
 NAMED = Object(required("name", FUNCTION_NAME, "One of the tools.", "add"))
-TOOL = Variants("type", {"function": Object(required("function", FUNCTION, "The function.", {"name": "add"}))})
+TOOL = Variants(
+    "type", {"function": Object(required("function", FUNCTION, "The function.", {"name": "add"}), CACHE_CONTROL)}
+)
 ONE = Object(required("function", NAMED, "Which.", {"name": "add"}))
 SOME = [{"type": "function", "function": {"name": "add"}}]
 ALLOWED = Object(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from offgrid.errors import MethodNotAllowed, NotFound
 
 PARAM = re.compile(r"\{([a-z_]+)(:path)?\}")
+MAX_PARENTS = 8  # of an unknown path; no route is deeper
 _RANK_STATIC, _RANK_SEGMENT, _RANK_PATH, _RANK_END = range(4)
 
 
@@ -79,9 +80,13 @@ class Router:
         raise NotFound(f"There is no {path} here.{self._suggestion(path)}")
 
     def family(self, path: str) -> str:
-        """The family of whoever asks for this path, by whatever method; an unknown path is nobody's."""
-        candidates = self._candidates(_without_trailing_slash(path))
-        return candidates[0][0].family if candidates else Route.family
+        """The family of whoever asks for this path, by whatever method; an unknown one is of the family above it."""
+        path = _without_trailing_slash(path)
+        for _ in range(MAX_PARENTS):
+            if candidates := self._candidates(path):
+                return candidates[0][0].family
+            path = path.rpartition("/")[0]
+        return Route.family
 
     def methods(self, path: str) -> list[str]:
         """What `path` answers, sorted, with HEAD and OPTIONS; empty for an unknown path."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from offgrid.api.answers import JSON, NDJSON
 from offgrid.api.endpoint import endpoint
-from offgrid.api.fields import Asked, Field, Unsupported
+from offgrid.api.fields import Asked, Field, Ignored, Unsupported
 from offgrid.api.ollama.blobs import sha256_of
 from offgrid.api.ollama.go_template import Template
 from offgrid.api.ollama.manage import base_of, keep
@@ -60,14 +60,17 @@ FIELDS = (
     Field("parameters", Options(), "Its options, where a request has none."),
     Field("license", License(), "Its license."),
     Unsupported("quantize", NO_QUANTIZE, ""),
+    Unsupported("quantization", NO_QUANTIZE, ""),
+    Ignored("requires", "It names a version of Ollama's."),
+    Unsupported("remote_host", "models are on this machine.", ""),
     Unsupported("adapters", "adapters come later.", {}),
     Unsupported("messages", "say it in system.", []),
     Unsupported("renderer", "templates here are Jinja.", ""),
     Unsupported("parser", "how a model calls tools follows from its template.", ""),
     Unsupported(
-        "modelfile", "newer clients send its parts as fields of their own: from, system, template, parameters."
+        "modelfile", "newer clients send its parts as fields of their own: from, system, template, parameters.", ""
     ),
-    Unsupported("path", "send the file to /api/blobs, or take it from the server's disk by /api/pull."),
+    Unsupported("path", "send the file to /api/blobs, or take it from the server's disk by /api/pull.", ""),
 )
 
 

@@ -4,7 +4,7 @@ import time
 
 from offgrid.api.answers import TEXT
 from offgrid.api.endpoint import endpoint
-from offgrid.api.fields import Asked, Field
+from offgrid.api.fields import Asked, Field, Ignored
 from offgrid.api.models import LISTED
 from offgrid.api.ollama.details import DETAILS, capabilities, details, digest, template
 from offgrid.api.ollama.names import MODEL, find, read_name, shown
@@ -38,6 +38,8 @@ SHOWN = {
     "capabilities": [str],
     "modified_at": str,
 }
+_ALWAYS_SENT = "Ollama's own program always sends it; what is shown is the model as it was made."
+NO_OPS = tuple(Ignored(name, _ALWAYS_SENT) for name in ("system", "template", "options"))
 VERBOSE = Field("verbose", Flag(), "With the list of its tensors; long lists of the file stay null.", False)
 
 
@@ -83,7 +85,7 @@ def list_loaded(_request: Request, app) -> Response:
     return Response.json({"models": [_loaded(app, files[worker.model_id], worker) for worker in workers]})
 
 
-@endpoint(body=(*MODEL, VERBOSE), answer=SHOWN, errors=(404,))
+@endpoint(body=(*MODEL, VERBOSE, *NO_OPS), answer=SHOWN, errors=(404,))
 def show(request: Request, app, asked: Asked) -> Response:
     """What a model is, and what it was made with."""
     model = find(app, read_name(request, asked))
