@@ -194,3 +194,19 @@ def test_the_form_of_an_answer_may_stand_under_its_older_name():
     assert read_grammar(asked_of()) == ""
     with pytest.raises(BadRequest, match="differ"):
         read_grammar(asked_of(output_format={**form, "schema": {"const": 2}}, output_config={"format": form}))
+
+
+def test_a_document_that_is_a_text_is_read_as_one():
+    source = {"type": "text", "media_type": "text/plain", "data": "The sky is green."}
+    document = {"type": "document", "source": source, "title": "Sky", "citations": {"enabled": True}}
+    [message] = messages_of({"role": "user", "content": [document, text("What colour?")]})
+    assert message == {"role": "user", "content": "Sky\nThe sky is green.\n\nWhat colour?"}
+    returned = messages_of({"role": "user", "content": [result("toolu_1", content=[{**document, "title": None}])]})
+    assert returned[0]["content"] == "The sky is green."
+
+
+@pytest.mark.parametrize("kind", ["base64", "url", "file", "content"])
+def test_a_document_that_is_a_file_is_refused_by_its_place(kind):
+    with pytest.raises(BadRequest) as caught:
+        messages_of({"role": "user", "content": [{"type": "document", "source": {"type": kind}}]})
+    assert caught.value.param == "messages[0].content[0].source" and kind in caught.value.message

@@ -24,7 +24,6 @@ _NO_SOURCES = "sources are not read yet; send what they say as text"
 # Types of blocks that Anthropic has and this version does not → why.
 NOT_HERE = {
     "image": "this version reads text only; images come later",
-    "document": "this version reads text only; documents come later",
     "search_result": _NO_SOURCES,
     "browser_state": _NO_SOURCES,
     "container_upload": _NO_SERVERS,
@@ -41,14 +40,35 @@ NOT_HERE = {
 }
 
 
+NO_FILES = "this version reads documents that are sent as text only; files come later"
+
+
+class Source(Variants):
+    """Where the text of a document is; read as the text."""
+
+    def __init__(self):
+        text = Object(required("data", Text(), "The text.", "Hello!"), Ignored("media_type", "It is plain text."))
+        super().__init__("type", {"text": text})
+
+    def read(self, value: Any, path: str) -> str:
+        kind = value.get("type") if isinstance(value, dict) else None
+        if kind in ("base64", "url", "file", "content"):
+            raise BadRequest(f"{path} is of the type {kind}: {NO_FILES}.", param=path)
+        return super().read(value, path)["data"]
+
+
 class Blocks(Variants):
-    """One content block, told apart by its type."""
+    """One content block, told apart by its type; a document is read as the text that it is."""
 
     def read(self, value: Any, path: str) -> Asked:
         kind = value.get("type") if isinstance(value, dict) else None
         if isinstance(kind, str) and kind in NOT_HERE:
             raise BadRequest(f"{path} is a block of the type {kind}: {NOT_HERE[kind]}.", param=path)
-        return super().read(value, path)
+        block = super().read(value, path)
+        if block["type"] == "document":
+            lines = (block[name] for name in ("title", "context", "source"))
+            block |= {"type": "text", "text": "\n".join(line for line in lines if line)}
+        return block
 
 
 class Content(Shape):
@@ -89,11 +109,18 @@ TEXT = Object(
     Ignored("citations", "Nothing is looked up, so nothing is cited."),
     CACHE_CONTROL,
 )
+DOCUMENT = Object(
+    required("source", Source(), "The text of the document.", {"type": "text", "data": "Hello!"}),
+    Field("title", Text(), "Its title, for the model."),
+    Field("context", Text(), "What else is known of it, for the model."),
+    Ignored("citations", "Nothing is looked up, so nothing is cited."),
+    CACHE_CONTROL,
+)
 TEXTS = Content()
 _TOOLSET = Ignored("toolset_name", "There are no toolsets.")
 RESULT = Object(
     required("tool_use_id", Text(1), "The call that this is the result of.", "toolu_1"),
-    Field("content", TEXTS, "What the tool returned.", ""),
+    Field("content", Content(document=DOCUMENT), "What the tool returned.", ""),
     Field("is_error", Flag(), "The tool failed: its text begins with Error: in the prompt.", False),
     _TOOLSET,
     CACHE_CONTROL,
@@ -119,7 +146,7 @@ class Message(Variants):
     def __init__(self):
         said = "What is said."
         contents = {
-            "user": Content(tool_result=RESULT),
+            "user": Content(tool_result=RESULT, document=DOCUMENT),
             "assistant": Content(thinking=THOUGHT, redacted_thinking=HIDDEN, tool_use=CALL),
             "system": TEXTS,
         }
