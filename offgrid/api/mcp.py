@@ -122,6 +122,7 @@ def add_server(request: Request, app, asked: Asked) -> Response:
 @endpoint(
     body=(KEPT_NAME, *HOW),
     answer={"status": "ok", "tools_count": int, "server": str, "protocol_version": str, "tools": [str]},
+    errors=(404,),
 )
 def test_server(request: Request, app, asked: Asked) -> Response:
     """Connect to an MCP server once, to see whether it works and what it brings."""

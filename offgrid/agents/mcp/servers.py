@@ -15,7 +15,7 @@ from offgrid.agents.mcp.results import ToolResult
 from offgrid.agents.mcp.rpc import McpError, Progress
 from offgrid.agents.mcp.server import McpServer, McpTool
 from offgrid.agents.mcp.session import Session
-from offgrid.agents.mcp.spec import ServerSpec
+from offgrid.agents.mcp.spec import ServerSpec, check_allowed
 from offgrid.agents.mcp.stdio import MARK
 from offgrid.errors import BadRequest, NotFound
 from offgrid.procs import ending
@@ -91,6 +91,7 @@ class Servers:
 
         Raises BadRequest when it cannot be used, PermissionDenied, Conflict.
         """
+        check_allowed(spec, self._settings)
         if not replace and _key(name) in self._by_key:
             raise taken(name)
         server = self._make(name, spec, [], is_enabled=is_enabled)

@@ -307,8 +307,10 @@ class Stdio:
         return True
 
 
-def _read(fd: int) -> bytes | None:
-    """Some bytes; b"" at the end, None when there are none now."""
+def _read(fd: int | None) -> bytes | None:
+    """Some bytes; b"" at the end, and of a pipe that was never opened; None when there are none now."""
+    if fd is None:
+        return b""
     try:
         return os.read(fd, READ_BYTES)
     except BlockingIOError:
