@@ -57,6 +57,28 @@ def test_chat_sends_what_was_given_and_nothing_else(scripted):
     }
 
 
+def test_chat_with_documents_says_so_and_has_the_citations(scripted):
+    cited = [{"document_name": "ship.md"}]
+    choices = [{"index": 0, "message": {"role": "assistant", "content": "Ines."}}]
+    event = (
+        b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"citations":[{"document_name":"ship.md"}]}'
+    )
+    scripted.answers = [
+        reply({"choices": choices, "citations": cited}),
+        stream_reply(WORDS[1], event + b"\n\n", b"data: [DONE]\n\n"),
+    ]
+    client = offgrid.Client(scripted.url)
+    answer = client.chat("Who?", use_kb=True)
+    assert (answer, answer.citations) == ("Ines.", cited)
+    stream = client.chat("Who?", datastore_id="d1", stream=True)
+    assert stream.citations == []
+    assert list(stream) == ["Once "]
+    assert stream.citations == cited
+    asked = [request[2] for request in scripted.requests]
+    assert asked[0] == {"messages": [{"role": "user", "content": "Who?"}], "use_knowledge_base": True}
+    assert asked[1]["datastore_id"] == "d1"
+
+
 def test_chat_without_anything_to_say_is_refused_before_it_is_sent(scripted):
     with pytest.raises(TypeError, match="prompt or messages"):
         offgrid.Client(scripted.url).chat()

@@ -7,9 +7,10 @@ stay true: nobody's documents but those that the caller may read; a prompt witho
 
 from offgrid.api.fields import Asked, Field
 from offgrid.api.generate import ask_once
+from offgrid.api.knowledge import store_for
 from offgrid.api.shapes import Flag, Number, Text, Whole
 from offgrid.engine.catalog import ModelFile
-from offgrid.errors import BadRequest, ContextLengthExceeded, InsufficientMemory
+from offgrid.errors import BadRequest
 from offgrid.rag import context
 from offgrid.store.datastores import DataStore
 from offgrid.types import CountRequest, LengthsRequest
@@ -21,9 +22,9 @@ DETAILS = ("kb_top_k", "kb_min_score")
 USE_KNOWLEDGE_BASE = (
     Field(SWITCHES[0], Flag(), "Look the last message of the user up in a data store, and cite what was found."),
     Field(SWITCHES[1], Flag(), "The same, shorter."),
-    Field("datastore_id", Text(1, 64), "Which data store, and that it is to be used; else one's own knowledge base."),
+    Field("datastore_id", Text(1, 100), "Which data store, and that it is to be used; else one's own knowledge base."),
     Field("kb_top_k", Whole(1, MAX_PASSAGES), "How many passages at most.", 5),
-    Field("kb_min_score", Number(-1, 1), "How well a passage must fit the question at least.", 0.2),
+    Field("kb_min_score", Number(-1, 1), "The least likeness of a passage to the question; usually 0.2."),
 )
 
 
@@ -33,16 +34,19 @@ def ground(
     """(the conversation with the passages in it, the members that its answer has beside its own).
 
     `conversation`: the fields of a GenerateRequest, or of a CountRequest, that say what is in the prompt; as it came,
-    and no members, where no knowledge base is asked for. Raises BadRequest, NotFound, ApiError of a model, ClientGone.
+    and no members, where no knowledge base is asked for. Raises BadRequest, NotFound, Conflict for a
+    store that is switched off, ApiError of a model, ClientGone.
     """
     if not _is_wanted(asked):
         return conversation, {}
+    from offgrid.rag.search import Question  # numpy: only for those who ask for it
+
     store = _store(request, app, asked)
     place, question = context.question_in(conversation["messages"])
     if not question.strip():
         message = "The last message of the user is what is looked up, and here is none that holds text."
         raise BadRequest(message, param="messages")
-    found = _search(app, store, asked, question)
+    found = app.knowledge.search(store, Question(question, asked["kb_top_k"], asked["kb_min_score"]))
     hits, note = _fit(request, app, model, conversation, found.hits, max_tokens)
     about = {"datastore_id": store.id, "mode": found.mode}
     if notes := " ".join(filter(None, (found.note, note))):
@@ -58,9 +62,11 @@ def _is_wanted(asked: Asked) -> bool:
     said = {asked[name] for name in SWITCHES if name in asked}
     if len(said) > 1:
         raise BadRequest(f"{' and '.join(SWITCHES)} say different things; send one of them.", param=SWITCHES[0])
-    is_wanted = said.pop() if said else "datastore_id" in asked
+    if said:
+        return said.pop()
+    is_wanted = "datastore_id" in asked
     for name in DETAILS:
-        if name in asked and not is_wanted and not any(switch in asked for switch in SWITCHES):
+        if name in asked and not is_wanted:
             raise BadRequest(f"{name} goes with use_knowledge_base: true.", param=name)
     return is_wanted
 
@@ -68,34 +74,10 @@ def _is_wanted(asked: Asked) -> bool:
 def _store(request: Request, app, asked: Asked) -> DataStore:
     """Raises BadRequest, NotFound."""
     if not app.config.rag.enabled:
-        message = "This server keeps no documents: rag.enabled is false (offgrid.yaml, OFFGRID_RAG, --rag)."
-        raise BadRequest(message, code="knowledge_base_disabled", param=_named(asked))
-    stores, who = app.knowledge.stores, request.who
-    id = asked["datastore_id"]
-    store = stores.get(who.owner, who.user_id or "", id) if id else stores.default(who.owner)
-    if not store.is_on:
-        message = f"The data store {store.name!r} is switched off. POST /v1/rag/enable switches it on."
-        raise BadRequest(message, code="knowledge_base_disabled", param=_named(asked))
-    return store
-
-
-def _named(asked: Asked) -> str:
-    return next(name for name in (*SWITCHES, "datastore_id") if name in asked)
-
-
-def _search(app, store: DataStore, asked: Asked, question: str):
-    """By words alone where the embedding model cannot take the question in, or has no room beside the chat model."""
-    from offgrid.rag.search import Found, Question  # numpy: not for the server's start
-
-    wanted = {"top_k": asked["kb_top_k"], "min_score": asked["kb_min_score"]}
-    try:
-        return app.knowledge.search(store, Question(question, **wanted))
-    except ContextLengthExceeded as error:
-        why = f"The question has {error.n_prompt_tokens} tokens, and the embedding model takes {error.n_ctx} in"
-    except InsufficientMemory:
-        why = "The embedding model has no room in memory now"
-    found = app.knowledge.search(store, Question(question, mode="keyword", **wanted))
-    return Found(found.hits, found.mode, f"{why}, so only words were looked for.")
+        field = next(name for name in (*SWITCHES, "datastore_id") if name in asked)
+        message = f"{field}: the knowledge base is switched off here (rag.enabled). Leave it out."
+        raise BadRequest(message, code="rag_disabled", param=field)
+    return store_for(request, app, asked)
 
 
 def _fit(
