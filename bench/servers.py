@@ -44,13 +44,15 @@ class Settings:
     kv_type: str = "f16"
     n_threads: int = 2
     offgrid_flags: tuple[object, ...] = ()  # of OffGrid alone, where it is not compared
+    llama_flags: tuple[object, ...] = ()  # of llama-server alone, for what it does only when told so
 
 
 def command(name: str, settings: Settings, port: int | str, data_dir: Path | str) -> list[str]:
     """The command line of one server, to be run in the checkout's folder."""
     if name == LLAMA_SERVER:
         listen = {"--host": "127.0.0.1", "--port": port, "-np": settings.n_parallel}
-        return [f"{PROGRAMS}/llama-server", "--no-webui", "-kvu", *_words(listen | _llama_flags(settings))]
+        words = [*_words(listen | _llama_flags(settings)), *map(str, settings.llama_flags)]
+        return [f"{PROGRAMS}/llama-server", "--no-webui", "-kvu", *words]
     flags = {
         "--host": "127.0.0.1",
         "--port": port,
