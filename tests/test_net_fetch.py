@@ -209,11 +209,17 @@ def flood(client):
         client.sendall(b"x" * 65536)
 
 
+def chunk_without_end(client):
+    client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+    while True:
+        client.sendall(b"x" * 65536)
+
+
 def silence(client):
     client.recv(1)
 
 
-@pytest.mark.parametrize("behaviour", [drip, drip_head, interim_for_ever, chunks_for_ever, silence])
+@pytest.mark.parametrize("behaviour", [drip, drip_head, silence])
 def test_the_time_is_for_all_of_it(behaviour):
     with told({"/": behaviour}) as server, pytest.raises(BadGateway, match=r"longer than 0\.3 s"):
         get(server, timeout_s=0.3)
@@ -236,6 +242,12 @@ def test_no_more_is_kept_than_the_limit(behaviour):
         get(server, max_bytes=1000)
 
 
+@pytest.mark.parametrize("behaviour", [chunk_without_end, interim_for_ever, chunks_for_ever])
+def test_what_comes_without_being_a_body_has_a_limit_as_well(behaviour):
+    with told({"/": behaviour}) as server, pytest.raises(TooLarge):
+        get(server, max_bytes=1000)
+
+
 def test_a_length_that_is_too_short_cuts_what_is_read():
     with told({"/": answer(b"abcdef", length=3)}) as server:
         assert get(server).body == b"abc"
@@ -247,6 +259,8 @@ def test_a_length_that_is_too_short_cuts_what_is_read():
         (answer(b"abc", length=10), "ended before it was complete"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "ended before it was complete"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab", "ended before it was complete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nab", "not HTTP|ended before"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nab", "not HTTP|ended before"),
         (b"", "not HTTP|RemoteDisconnected"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "not HTTP"),
         (b"HTTP/1.1 xyz\r\n\r\n", "not HTTP"),

@@ -58,6 +58,7 @@ def test_right_arguments_have_no_problem(more):
         ({"path": "a", "n": True}, "The argument n must be a whole number; it is a boolean."),
         ({"path": "a", "n": float("inf")}, "The argument n must be a whole number; it is inf."),
         ({"path": "a", "n": float("nan")}, "The argument n must be a whole number; it is nan."),
+        ({"path": "a", "both": float("nan")}, "The argument both must be a number or a null; it is nan."),
         ({"path": "a", "n": 6}, "The argument n must be at most 5; it is 6."),
         ({"path": "a", "mode": "c"}, "The argument mode must be one of 'a', 'b', 1; it is 'c'."),
         ({"path": "a", "mode": True}, "The argument mode must be one of"),

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,8 @@ from offgrid.agents.tools.shell import SHELL
 from offgrid.agents.tools.tool import ToolError
 from offgrid.procs import confined
 from offgrid.procs.confined import Limits, run_confined
+
+pytestmark = pytest.mark.model  # many seconds: each test starts processes of its own
 
 HAS_LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1) >= 1
 REPO = Path(__file__).resolve().parent.parent
@@ -163,9 +164,7 @@ def test_a_program_that_ignores_every_signal_is_ended(tmp_path):
     ],
 )
 def test_what_a_program_leaves_behind_ends_with_it_and_nobody_waits(tmp_path, script):
-    began = time.monotonic()
-    assert sh(tmp_path, script).startswith("left")
-    assert time.monotonic() - began < 9  # its pipe is held open for days
+    assert sh(tmp_path, script) == "left"  # its pipe is held open for days, and it was not ended for the time
     assert left_of("987654") == []
 
 
@@ -208,6 +207,12 @@ def test_many_files_are_too_much_as_well(tmp_path):
     )
     with pytest.raises(ToolError, match="does not fit"):
         WRITE_FILE.run({"path": "more", "content": "x"}, context(tmp_path, max_bytes=2_000_000))
+
+
+def test_files_that_come_and_go_while_they_are_counted_are_no_trouble(tmp_path):
+    once = "mkdir -p d/$i; echo x > d/$i/f; rm -r d/$i; i=$((i+1))"
+    script = f"mkdir d; i=0; while [ $i -lt 400 ]; do {once}; done; echo end"
+    assert sh(tmp_path, script, is_cancelled=lambda: context(tmp_path).workspaces.of("local").n_bytes > 10**6) == "end"
 
 
 def test_a_program_that_nobody_wants_any_more_is_ended(tmp_path):

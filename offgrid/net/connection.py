@@ -1,7 +1,8 @@
 """Connection: one socket to one address, with TLS where wanted, on which no wait outlasts the deadline.
 
 `http.client` reads from it as from a socket. Must stay true: everything waits in slices and looks at the deadline, so
-that the end of the time and a cancellation are noticed whatever the other side does.
+that the end of the time and a cancellation are noticed whatever the other side does; no more than `max_bytes` come in,
+whatever `http.client` makes of them (a chunk of length -1, say, is all that there will ever be).
 """
 
 import errno
@@ -14,7 +15,7 @@ import ssl
 import time
 from collections.abc import Callable
 
-from offgrid.errors import BadGateway
+from offgrid.errors import BadGateway, TooLarge
 from offgrid.net.targets import Target
 
 SLICE_S = 0.1
@@ -51,9 +52,13 @@ class Deadline:
 class Connection:
     """For one thread. Every method raises OSError, and BadGateway and Cancelled as `Deadline` does."""
 
-    def __init__(self, target: Target, address: str, deadline: Deadline, n_left: int):
-        """Connect. `n_left` addresses are still to be tried, this one included: it gets its share of the time."""
+    def __init__(self, target: Target, address: str, deadline: Deadline, *, max_bytes: int, n_left: int):
+        """Connect. `n_left` addresses are still to be tried, this one included: it gets its share of the time.
+
+        `max_bytes`: of everything that comes in; beyond it TooLarge is raised.
+        """
         self._deadline = deadline
+        self._max_bytes = max_bytes
         self._sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
             self._sock.setblocking(False)
@@ -71,7 +76,11 @@ class Connection:
             rest = rest[self._retry(functools.partial(self._sock.send, rest), select.POLLOUT) :]
 
     def recv_into(self, buffer: memoryview) -> int:
-        return self._retry(functools.partial(self._sock.recv_into, buffer), select.POLLIN)
+        n_bytes = self._retry(functools.partial(self._sock.recv_into, buffer), select.POLLIN)
+        self._max_bytes -= n_bytes
+        if self._max_bytes < 0:
+            raise TooLarge("More came than was expected.", code="fetch_too_large", param="url")
+        return n_bytes
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Incoming(self), BUFFER_BYTES)

@@ -27,6 +27,7 @@ from offgrid.net.targets import Target, read_url
 
 MAX_REDIRECTS = 5
 PIECE_BYTES = 64 * 1024
+HEAD_BYTES = 1024 * 1024  # for what comes besides the body, which may come in small chunks
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -64,7 +65,7 @@ def fetch(
     deadline = Deadline(timeout_s, is_cancelled)
     target = read_url(url)
     for _ in range(MAX_REDIRECTS + 1):
-        connection = _connect(target, allow, deadline, ask)
+        connection = _connect(target, allow, deadline, ask, 2 * max_bytes + HEAD_BYTES)
         try:
             with _explained(target):
                 response = _ask(connection, target, method, accept)
@@ -77,7 +78,7 @@ def fetch(
     raise BadGateway(f"{target.shown} redirects more than {MAX_REDIRECTS} times.", code="fetch_failed", param="url")
 
 
-def _connect(target: Target, allow: AddressRules, deadline: Deadline, ask: Resolver) -> Connection:
+def _connect(target: Target, allow: AddressRules, deadline: Deadline, ask: Resolver, max_bytes: int) -> Connection:
     allow.check_port(target.port)
     addresses = [target.address] if target.address else addresses_of(target.host, target.port, ask, deadline.wait)
     allow.check_addresses(target.host, addresses)
@@ -86,7 +87,7 @@ def _connect(target: Target, allow: AddressRules, deadline: Deadline, ask: Resol
             raise allow.refusal(target.host, address, "which is this machine's own")
     for i, address in enumerate(addresses):
         try:
-            return Connection(target, address, deadline, len(addresses) - i)
+            return Connection(target, address, deadline, max_bytes=max_bytes, n_left=len(addresses) - i)
         except OSError as error:
             failed = error
     raise _failed(target, failed) from failed
@@ -174,7 +175,7 @@ def _follow(target: Target, location: str) -> Target:
 def _explained(target: Target) -> Iterator[None]:
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: for lengths that are none
         raise _failed(target, error) from error
 
 
@@ -183,7 +184,7 @@ def _failed(target: Target, error: Exception) -> BadGateway:
         why = f"its certificate is not good: {error.verify_message}"
     elif isinstance(error, http.client.IncompleteRead):
         why = "its answer ended before it was complete"
-    elif isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+    elif isinstance(error, (http.client.HTTPException, ValueError)) and not isinstance(error, OSError):
         why = "what it answers is not HTTP"
     else:
         why = getattr(error, "strerror", None) or type(error).__name__

@@ -145,5 +145,5 @@ def _processes() -> Iterator[tuple[int, int, int, int]]:
         except OSError:  # it has ended
             continue
         about = {key: rest.split() for key, _, rest in (line.partition(b":") for line in lines)}
-        n_threads = int(about[b"Threads"][0]) if b"Threads" in about else 1
-        yield int(name), int(about[b"PPid"][0]), int(about[b"Uid"][0]), n_threads
+        if b"Threads" in about:  # the last of them to go when it ends
+            yield int(name), int(about[b"PPid"][0]), int(about[b"Uid"][0]), int(about[b"Threads"][0])

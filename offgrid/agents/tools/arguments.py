@@ -97,7 +97,7 @@ def _problem_of_choices(value: Any, schema: dict, path: str, depth: int) -> str:
 
 def _is_of(value: Any, kind: str) -> bool:
     if kind in ("number", "integer"):
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0  # finite
         return is_number and (kind == "number" or value == value // 1)
     return kind not in _KINDS or isinstance(value, _KINDS[kind])
 

@@ -1,6 +1,5 @@
 """current_time: the date and the time, here or in another time zone."""
 
-import zoneinfo
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,8 @@ def run(arguments: dict[str, Any], _context: Context) -> str:
 def told(now: datetime, zone: str) -> str:
     """A moment, which knows its own zone, as a person of that zone says it; "" is its own zone. Raises ToolError."""
     if zone:
+        import zoneinfo  # here: it would make every start of the server slower
+
         try:
             now = now.astimezone(zoneinfo.ZoneInfo(zone))
         except (KeyError, ValueError, OSError):  # unknown; no name of a zone; a folder of zones

@@ -25,17 +25,20 @@ def run(arguments: dict[str, Any], context: Context) -> str:
         raise ToolError("The program has no name, or an argument holds a character that no program can be given.")
     if allowed and argv[0] not in allowed:
         raise ToolError(f"The program {argv[0][:80]!r} is not allowed here; there are {', '.join(allowed)}.")
-    try:
-        workspace = context.workspaces.of(context.who.owner)
-    except WorkspaceError as error:
-        raise ToolError(str(error)) from None
     if not sys.platform.startswith("linux"):
         raise ToolError("Programs can be run on Linux only.")
-    limits = Limits(wall_s=context.settings.tool_timeout_s, file_bytes=workspace.max_bytes)
     try:
-        outcome = run_confined(argv, workspace.folder, limits, MAX_SHOWN_BYTES, _reason_to_end(context, workspace))
+        workspace = context.workspaces.of(context.who.owner)
+        return _outcome(argv, workspace, context)
+    except WorkspaceError as error:
+        raise ToolError(str(error)) from None
     except OSError as error:  # arguments that are too long together; no room for another process
         raise ToolError(f"Nothing can be started: {error.strerror}.") from None
+
+
+def _outcome(argv: list[str], workspace: Workspace, context: Context) -> str:
+    limits = Limits(wall_s=context.settings.tool_timeout_s, file_bytes=workspace.max_bytes)
+    outcome = run_confined(argv, workspace.folder, limits, MAX_SHOWN_BYTES, _reason_to_end(context, workspace))
     return _told(outcome, limits)
 
 

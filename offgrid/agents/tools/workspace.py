@@ -8,6 +8,7 @@ Not covered: what programs of the shell tool write, which is looked at only whil
 is nobody's, as those programs are.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -232,21 +233,22 @@ def _entries(folder: int) -> Iterator[Entry]:
 
 
 def _usage(folder: int, depth: int) -> tuple[int, int]:
-    """How many files and folders there are, and the bytes of all files."""
+    """How many files and folders there are, and the bytes of all files. What a program deletes meanwhile is nothing."""
     n_files = n_bytes = 0
     with os.scandir(folder) as found:
         for entry in found:
-            about = entry.stat(follow_symlinks=False)
             n_files += 1
-            if not stat.S_ISDIR(about.st_mode):
-                n_bytes += about.st_size
-            elif depth < MAX_DEPTH and n_files < MAX_FILES:
-                below = os.open(entry.name, _FOLDER, dir_fd=folder)
-                try:
-                    more = _usage(below, depth + 1)
-                finally:
-                    os.close(below)
-                n_files, n_bytes = n_files + more[0], n_bytes + more[1]
+            with contextlib.suppress(OSError):
+                about = entry.stat(follow_symlinks=False)
+                if not stat.S_ISDIR(about.st_mode):
+                    n_bytes += about.st_size
+                elif depth < MAX_DEPTH and n_files < MAX_FILES:
+                    below = os.open(entry.name, _FOLDER, dir_fd=folder)
+                    try:
+                        more = _usage(below, depth + 1)
+                    finally:
+                        os.close(below)
+                    n_files, n_bytes = n_files + more[0], n_bytes + more[1]
     return n_files, n_bytes
 
 
