@@ -1,5 +1,6 @@
 """The toolbox: what is off, unknown, for others or asked wrongly is not run; sources of tools; switches that stay."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from offgrid.agents.tools.page_text import text_of_page
 from offgrid.agents.tools.tool import Tool, ToolError, parameters
 from offgrid.agents.tools.toolbox import BUILT_IN_TOOLS, MAX_RESULT_CHARS, Toolbox
 from offgrid.errors import NotFound
+from offgrid.grammar.schema import schema_grammar
 from offgrid.kinds import NETWORKS
 from offgrid.store.db import Database
 from offgrid.store.tool_switches import ToolSwitches
@@ -50,6 +52,12 @@ def test_everybody_has_the_tools_for_them(toolbox):
     toolbox.switch("calculator", is_on=False)
     assert names(toolbox.for_somebody(ADMIN)) == names(BUILT_IN_TOOLS) - {"calculator"}
     assert names(toolbox.for_somebody(somebody("user"))) == (SAFE | FILES | {"http_get"}) - {"calculator"}
+
+
+@pytest.mark.parametrize("tool", BUILT_IN_TOOLS, ids=lambda tool: tool.name)
+def test_a_tool_can_be_told_to_a_small_model_which_can_be_held_to_it(tool):
+    assert len(tool.description) <= 100 and re.fullmatch(r"[a-z_]{1,32}", tool.name)
+    assert len(schema_grammar(tool.parameters, "parameters")) < 700
 
 
 def test_a_tool_is_called(toolbox, tmp_path):

@@ -27,6 +27,6 @@ def told(now: datetime, zone: str) -> str:
 CURRENT_TIME = Tool(
     name="current_time",
     description="Tell the date and the time.",
-    parameters=parameters(timezone={"type": "string", "maxLength": 100, "description": "For example: Europe/Berlin"}),
+    parameters=parameters(timezone={"type": "string", "description": "For example: Europe/Berlin"}),
     run=run,
 )

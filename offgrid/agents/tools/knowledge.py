@@ -32,7 +32,7 @@ SEARCH_DOCUMENTS = Tool(
     description="Search the documents of the knowledge base.",
     parameters=parameters(
         "query",
-        query={"type": "string", "minLength": 1, "maxLength": 2000, "description": "What to look for."},
+        query={"type": "string", "minLength": 1, "description": "What to look for."},
         top_k={"type": "integer", "minimum": 1, "maximum": MAX_TOP_K, "description": "How many passages."},
     ),
     run=_search,

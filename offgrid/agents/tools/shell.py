@@ -15,7 +15,7 @@ from offgrid.agents.tools.workspace import Workspace, WorkspaceError
 from offgrid.procs.confined import Limits, Outcome, run_confined
 
 MAX_SHOWN_BYTES = 8000
-MAX_ARGUMENTS, MAX_ARGUMENT_CHARS = 100, 8000
+MAX_ARGUMENTS = 100
 LOOK_S = 1.0  # between two looks at the room its files take
 
 
@@ -86,7 +86,7 @@ SHELL = Tool(
         "argv",
         argv={
             "type": "array",
-            "items": {"type": "string", "maxLength": MAX_ARGUMENT_CHARS},
+            "items": {"type": "string"},
             "minItems": 1,
             "maxItems": MAX_ARGUMENTS,
             "description": 'For example: ["ls", "-l"]',

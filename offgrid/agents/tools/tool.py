@@ -63,7 +63,10 @@ class Tool:
 
 
 def parameters(required: str = "", **properties: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a tool's arguments: `required` names, separated by spaces, and all that there are."""
+    """The JSON Schema of a tool's arguments: `required` names, separated by spaces, and all that there are.
+
+    It becomes a grammar that the model is held to, where a long maxLength costs more than it is worth.
+    """
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return schema | ({"required": required.split()} if required else {})
 
