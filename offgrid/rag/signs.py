@@ -7,6 +7,8 @@ The planes go through the mean of the rows: embeddings of one model lie in a nar
 would be on the same side of many planes. Knows arrays only.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 WORD_BITS = 64
@@ -29,12 +31,21 @@ class Planes:
         return np.ascontiguousarray(signs.view(np.uint64).T)
 
 
-def distances(signs: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How many planes lie between each row and one other: (n_words, n) and (n_words, 1) uint64 → (n,) uint16."""
-    return np.bitwise_count(signs ^ others).sum(axis=0, dtype=np.uint16)
+def distances(signs: Sequence[np.ndarray], sides: np.ndarray) -> list[np.ndarray]:
+    """How many planes lie between rows and one other: (n_words, n) uint64 each, and (n_words, 1) → (n,) uint16 each."""
+    widest = max(words.shape[1] for words in signs)
+    between = np.empty((len(sides), widest), np.uint64)  # written again for each: memory that is in the cache already
+    counts = np.empty(between.shape, np.uint8)
+    found = []
+    for words in signs:
+        n = words.shape[1]
+        np.bitwise_xor(words, sides, out=between[:, :n])
+        np.bitwise_count(between[:, :n], out=counts[:, :n])
+        found.append(counts[:, :n].sum(axis=0, dtype=np.uint16))
+    return found
 
 
-def reach(distances: np.ndarray, n_wanted: int) -> int:
+def reach(distances: np.ndarray, n_wanted: float) -> int:
     """The smallest distance within which there are at least `n_wanted` rows, or all."""
     n_within = np.cumsum(np.bincount(distances))
     return int(min(np.searchsorted(n_within, n_wanted), len(n_within) - 1))

@@ -45,8 +45,14 @@ class Slab:
         return asked, found if self.by_id is None else self.by_id[found]
 
     def of_documents(self, documents: np.ndarray) -> np.ndarray:
-        """(n,) bool: the rows that count and are of one of these documents."""
-        return self.alive & np.isin(self.documents, documents)
+        """(n,) bool: the rows that count and are of one of these documents, which are in order and at least one.
+
+        Rows of a document mostly lie together, so it is looked up once for each stretch of them.
+        """
+        starts = np.flatnonzero(np.concatenate(([True], self.documents[1:] != self.documents[:-1])))
+        stretches = self.documents[starts]
+        at = np.minimum(np.searchsorted(documents, stretches), len(documents) - 1)
+        return self.alive & np.repeat(documents[at] == stretches, np.diff(starts, append=len(self)))
 
     def without(self, document: int) -> "Slab":
         """The same rows, where those of `document` do not count; this very slab when it has none."""

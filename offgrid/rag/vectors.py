@@ -10,7 +10,8 @@ Must stay true: every slab but the last is full, and every slab is more than hal
 """
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,11 +21,14 @@ from offgrid.rag.slabs import Slab, Tail, picture
 
 SLAB_ROWS = 16_384  # 24 MB with 384 dimensions
 PREFILTER_FROM = 100_000
+SLABS_FOR_TWO = 2  # from so many on two threads compare: some milliseconds' work
 # A float32 product of two unit vectors with n_dim up to some thousands is this exact, with whatever order of additions.
 ROUNDING = 1e-5
-N_LIKELY_AT_LEAST = 1000
-LIKELY_SHARE = 0.01  # of the rows
-LIKELY_PER_RESULT = 64
+# How many rows the signs let through: docs/knowledge-speed.md has what was found with how many.
+LIKELY_SHARE = 0.02  # of the rows
+LIKELY_PER_RESULT = 100
+LIKELY_AT_LEAST = 1000
+LIKELY_SAMPLE = 500  # of the likely ones: enough to guess the distance within which they all are
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ class Vectors:
         """The state with planes through the mean of its rows, once they are many, and again when they have doubled."""
         if state.n_alive < max(self._prefilter_from, 2 * state.n_at_planes):
             return state
-        total = sum(slab.rows.sum(axis=0, dtype=np.float64, where=slab.alive[:, np.newaxis]) for slab in state.slabs)
+        total = sum(slab.alive.astype(np.float32) @ slab.rows for slab in state.slabs)
         planes = Planes(total / state.n_alive)
         tail = state.tail.with_signs(planes.n_words)
         slabs = []
@@ -197,7 +201,7 @@ class _Best:
     """The best rows so far, with all that may equal the last of them: what float32 cannot tell apart is kept."""
 
     def __init__(self, n: int):
-        self._n = n
+        self.n = n
         self._floor = -np.inf
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # numbers of slabs, rows in them, scores
         self._n_held = 0
@@ -210,56 +214,70 @@ class _Best:
         rows = kept if rows is None else rows[kept]
         self._parts.append((np.full(len(kept), slab), rows, scores[kept]))
         self._n_held += len(kept)
-        if self._n_held > 2 * self._n:
+        if self._n_held > 2 * self.n:
             self._shrink()
 
     def _shrink(self) -> None:
         slabs, rows, scores = self.held()
-        self._floor = float(np.partition(scores, -self._n)[-self._n]) - ROUNDING
+        self._floor = float(np.partition(scores, -self.n)[-self.n]) - ROUNDING
         kept = np.flatnonzero(scores >= self._floor)
         self._parts = [(slabs[kept], rows[kept], scores[kept])]
         self._n_held = len(kept)
 
-    @property
-    def n(self) -> int:
-        return self._n
+    def join(self, other: "_Best") -> None:
+        self._parts += other._parts
 
     def held(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers of slabs, rows in them, scores: three arrays of one length, not in order."""
-        if not self._parts:
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         slabs, rows, scores = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
         return slabs, rows, scores
 
 
 def _masks(slabs: Sequence[Slab], allowed: Collection[int] | None) -> list[np.ndarray]:
+    """For each slab (n,) bool: the rows that may be found."""
     if allowed is None:
         return [slab.alive for slab in slabs]
-    documents = np.fromiter(allowed, np.int64, len(allowed))
-    return [slab.of_documents(documents) for slab in slabs]
+    documents = np.unique(np.fromiter(allowed, np.int64, len(allowed)))
+    return [slab.of_documents(documents) for slab in slabs] if len(documents) else []
 
 
 def _compare_all(slabs: Sequence[Slab], masks: list[np.ndarray], query: np.ndarray, best: _Best) -> None:
-    for number, (slab, mask) in enumerate(zip(slabs, masks, strict=True)):
+    work = iter(list(zip(range(len(slabs)), slabs, masks, strict=True)))
+    if len(slabs) < SLABS_FOR_TWO:
+        _compare(work, query, best)
+        return
+    # Whoever is free takes the next slab: with cores that are busy otherwise, this thread does most of it and waits for
+    # one slab at most. BLAS's own threads would share each slab evenly and wait for each other every time.
+    others = _Best(best.n)
+    with ThreadPoolExecutor(1, thread_name_prefix="vectors") as helper:
+        helping = helper.submit(_compare, work, query, others)
+        _compare(work, query, best)
+        helping.result()
+    best.join(others)
+
+
+def _compare(work: Iterator[tuple[int, Slab, np.ndarray]], query: np.ndarray, best: _Best) -> None:
+    for number, slab, mask in work:
         n_rows = int(np.count_nonzero(mask))
         if n_rows == len(slab):
-            best.offer(number, None, slab.rows @ query)
+            best.offer(number, None, np.vecdot(slab.rows, query))
         elif n_rows:
             rows = np.flatnonzero(mask)
             # Reading all rows in order is faster than picking out more than a quarter of them.
-            scores = (slab.rows @ query)[rows] if n_rows * 4 > len(slab) else slab.rows[rows] @ query
-            best.offer(number, rows, scores)
+            dense = n_rows * 4 > len(slab)
+            best.offer(number, rows, np.vecdot(slab.rows, query)[rows] if dense else np.vecdot(slab.rows[rows], query))
 
 
 def _compare_likely(state: _State, masks: list[np.ndarray], n_rows: int, query: np.ndarray, best: _Best) -> None:
-    sides = state.planes.signs(query[np.newaxis])
-    apart = [distances(slab.signs, sides) for slab in state.slabs]
-    n_likely = max(N_LIKELY_AT_LEAST, LIKELY_PER_RESULT * best.n, int(LIKELY_SHARE * n_rows))
-    within = reach(np.concatenate([far[mask] for far, mask in zip(apart, masks, strict=True)]), n_likely)
+    apart = distances([slab.signs for slab in state.slabs], state.planes.signs(query[np.newaxis]))
+    n_likely = max(LIKELY_AT_LEAST, LIKELY_PER_RESULT * best.n, LIKELY_SHARE * n_rows)
+    every = max(1, int(n_likely) // LIKELY_SAMPLE)
+    sample = [far[::every][mask[::every]] for far, mask in zip(apart, masks, strict=True)]
+    within = reach(np.concatenate(sample), n_likely / every)
     for number, (slab, mask, far) in enumerate(zip(state.slabs, masks, apart, strict=True)):
         rows = np.flatnonzero((far <= within) & mask)
         if len(rows):
-            best.offer(number, rows, slab.rows[rows] @ query)
+            best.offer(number, rows, np.vecdot(slab.rows[rows], query))
 
 
 def _ranked(slabs: Sequence[Slab], best: _Best, query: np.ndarray) -> list[tuple[int, float]]:
