@@ -36,8 +36,8 @@ MIN_WORDS = 2
 MAX_PASSAGE_CHARS = 12_000
 MIN_PASSAGE_CHARS = 200
 MAX_PAGE_CHARS = 150_000  # longer ones are lists and tables
-# One page of so many is taken: all of them would be 30,000 passages.
-MAN_SHARE, GIT_SHARE = 4, 4
+# One page of so many is taken, of those that no question is about one of OTHERS_SHARE: all would be 40,000 chunks.
+MAN_SHARE, GIT_SHARE, OTHERS_SHARE = 4, 6, 3
 QUICK_SHARE = 6
 # Entries that name a kind of thing in Python rather than what a section is about.
 _KINDS = {"module", "statement", "object", "exception", "operator", "keyword", "function", "class", "type", "types"}
@@ -86,11 +86,10 @@ def question_set(quick: bool = False) -> QuestionSet:
     for entry in chosen:
         for name, heading in entry.places:
             blanked.setdefault(name, set()).add(heading)
+    pages = {name: page for name, page in pages.items() if name in blanked or _chance(name) % OTHERS_SHARE == 0}
     written = {name: page.text(blanked.get(name, set())) for name, page in pages.items()}
     pairs = [
-        Pair(
-            entry.question, entry.kind, tuple(_span(name, i, pages[name], written[name][1]) for name, i in entry.places)
-        )
+        Pair(entry.question, entry.kind, _spans(entry, pages, written))
         for entry in sorted(chosen, key=lambda entry: _chance(entry.question))
     ]
     return QuestionSet({name: text for name, (text, _) in written.items()}, pairs)
@@ -165,10 +164,10 @@ def _postgresql() -> tuple[dict[str, Page], list[_Entry]]:
 
 
 def _python() -> tuple[dict[str, Page], list[_Entry]]:
-    """All but the library, which is five times as much; and the general index's entries."""
+    """The language and the tutorial; and the general index's entries."""
     folder = FOLDER / "python3.11-doc/usr/share/doc/python3.11/html"
     pages = {}
-    for part in ("reference", "tutorial", "howto"):
+    for part in ("reference", "tutorial"):
         for path in sorted((folder / part).glob("*.html")):
             pages[f"python/{part}/{path.name}"] = read_html(path, path.name)
     index = (folder / "genindex-all.html").read_text("utf-8")
@@ -268,8 +267,10 @@ def _without_rivals(entries: list[_Entry], pages: dict[str, Page]) -> list[_Entr
     ]
 
 
-def _span(name: str, heading: int, page: Page, starts: list[int]) -> Span:
-    return name, starts[heading + 1], starts[page.end_of(heading)]
+def _spans(entry: _Entry, pages: dict[str, Page], written: dict[str, tuple[str, list[int]]]) -> tuple[Span, ...]:
+    """Where in the documents the sections of an entry stand, without their headings."""
+    starts = {name: written[name][1] for name, _ in entry.places}
+    return tuple((name, starts[name][at + 1], starts[name][pages[name].end_of(at)]) for name, at in entry.places)
 
 
 def _chance(text: str) -> int:
