@@ -147,7 +147,7 @@ def test_server(request: Request, app, asked: Asked) -> Response:
 def get_server(_request: Request, app, name: str) -> Response:
     """An MCP server and what it offers; it is connected to, if it is enabled. A failure is in `error`."""
     server = app.mcp.get(name)
-    resources, prompts, instructions = [], [], ""
+    resources, prompts, instructions, failure = [], [], "", None
     if server.is_enabled:
         try:
             session = server.connect()
@@ -155,14 +155,14 @@ def get_server(_request: Request, app, name: str) -> Response:
             resources, prompts = session.list_resources(timeout_s), session.list_prompts(timeout_s)
             instructions = session.instructions
         except (McpError, ApiError) as error:
-            server.last_error = str(error)
+            failure = str(error)
     offered = {
         "tool_list": [_tool(tool) for tool in server.tools],
         "resources": resources,
         "prompts": prompts,
         "instructions": instructions,
     }
-    return Response.json(_as_json(server) | offered)
+    return Response.json(_as_json(server) | offered | ({"error": failure} if failure else {}))
 
 
 @endpoint(

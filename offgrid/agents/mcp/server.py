@@ -47,7 +47,7 @@ class McpTool:
 
 
 class McpServer:
-    """For any thread. `tools_listed(server)` is called when it has listed its tools; `new_mark()` names a process."""
+    """For any thread. `tools_listed(server)` is called when its tools have changed; `new_mark()` names a process."""
 
     def __init__(
         self,
@@ -57,14 +57,15 @@ class McpServer:
         *,
         tools: list[dict],
         is_enabled: bool,
+        tools_listed: "Callable[[McpServer], None]",
         new_mark: Callable[[], str],
         log_line: Callable[[str], None],
     ):
         self.name, self.spec, self.is_enabled = name, spec, is_enabled
-        self.tools_listed: Callable[[McpServer], None] = lambda server: None
         self.last_error = ""
         self.n_starts = 0
         self._settings = settings
+        self._tools_listed = tools_listed
         self._new_mark = new_mark
         self._log_line = log_line
         self._changed = threading.Condition()
@@ -135,9 +136,11 @@ class McpServer:
     ) -> ToolResult:
         """Raises McpError, BadRequest, PermissionDenied."""
         how = {"timeout_s": timeout_s, "on_progress": on_progress, "is_cancelled": is_cancelled}
+        session = self.connect()
         try:
-            result = self.connect().call_tool(tool, arguments, **how)
-        except NotSent:  # it ended while we came, so it has heard nothing
+            result = session.call_tool(tool, arguments, **how)
+        except NotSent as error:  # it ended, or began to, while we came: it has heard nothing
+            session.rpc.end(str(error))
             result = self.connect().call_tool(tool, arguments, **how)
         self._n_failures, self.last_error = 0, ""
         return result
@@ -166,24 +169,24 @@ class McpServer:
         transport = self._make_transport(session)
         session.rpc.transport = transport
         with self._changed:
-            if self._over.is_set():
-                raise McpError(f"The MCP server {self.name} was removed or stopped.")
-            self._transport = transport
-        timeout_s = self._settings.mcp_timeout_s
+            old, self._transport = self._transport, transport
+        if old is not None:  # it may still be ending, and the two could be in each other's way
+            old.close()
+            old.join(END_S)
         try:
             transport.start()
             if self._over.is_set():  # stop() came before there was anything to close
                 transport.close()
-            session.shake_hands(timeout_s)
-            self._take_tools(session.list_tools(timeout_s))
+            session.shake_hands(self._settings.mcp_timeout_s)
+            self._list(session)
             if isinstance(transport, Http):
                 transport.listen()
-        except McpError as error:
+        except (McpError, ApiError) as error:
             transport.close()
             transport.join(END_S)
             raise McpError(f"The MCP server {self.name} cannot be used. {error}{_last_words(transport)}") from None
         self.n_starts += 1
-        self.tools_listed(self)
+        self.last_error = ""
         return session
 
     def _make_transport(self, session: Session) -> Stdio | Http:
@@ -219,6 +222,12 @@ class McpServer:
         pause_s = min(LONGEST_PAUSE_S, 2.0 ** (self._n_failures - 2)) if self._n_failures > 1 else 0
         self._not_before = time.monotonic() + pause_s
 
+    def _list(self, session: Session) -> None:
+        listed = session.list_tools(self._settings.mcp_timeout_s)
+        if listed != self.listed:
+            self._take_tools(listed)
+            self._tools_listed(self)
+
     def _take_tools(self, listed: list[dict]) -> None:
         self.listed = listed
         self.tools = tuple(
@@ -249,8 +258,7 @@ class McpServer:
                     self._lister = None
                     return
             try:
-                self._take_tools(session.list_tools(self._settings.mcp_timeout_s))
-                self.tools_listed(self)
+                self._list(session)
             except McpError as error:
                 self._log_line(f"its tools could not be listed again: {error}")
             except Exception:  # the disk is full, say: the next listing is as good

@@ -38,7 +38,8 @@ class Servers:
         self._folder = str(data_dir.resolve())
         self._run = secrets.token_hex(8)
         self._n_marks = 0
-        self._lock = threading.Lock()  # of which servers there are, never held while one is asked
+        self._lock = threading.Lock()  # of which servers there are and are kept, never held while one is asked
+        self._tried: set[McpServer] = set()  # connected to for the first time, and not yet kept
         self._by_key: Mapping[str, McpServer] = {
             _key(row.name): self._make(row.name, ServerSpec.from_json(row.spec), row.tools, is_enabled=row.is_enabled)
             for row in rows.all()
@@ -71,7 +72,7 @@ class Servers:
         """What a tool answers; its server is started if need be.
 
         `timeout_s` of silence end the wait (without it, the setting); `on_progress` is called by another thread and
-        must not block; `is_cancelled` is asked ten times a second.
+        must not block; `is_cancelled` is asked ten times a second, but not while the server starts.
 
         Raises McpError (Cancelled and TimedOut among them), NotFound, BadRequest, PermissionDenied.
         """
@@ -95,17 +96,18 @@ class Servers:
         if not replace and _key(name) in self._by_key:
             raise taken(name)
         server = self._make(name, spec, [], is_enabled=is_enabled)
+        self._tried.add(server)
         try:
             if is_enabled:
                 _connect(server)
-            self._rows.put(name, spec.to_json(), is_enabled=is_enabled, tools=server.listed, replace=replace)
+            with self._lock:
+                self._rows.put(name, spec.to_json(), is_enabled=is_enabled, tools=server.listed, replace=replace)
+                old = self._put(server)
         except BaseException:
             server.stop()
             raise
-        with self._lock:
-            old = self._by_key.get(_key(name))
-            self._by_key = {**self._by_key, _key(name): server}
-        server.tools_listed = self._keep_tools
+        finally:
+            self._tried.discard(server)
         if old is not None:
             old.stop()
         return server
@@ -113,10 +115,12 @@ class Servers:
     def test(self, spec: ServerSpec) -> tuple[McpServer, Session]:
         """Connect to a server that is not kept; it has been ended again when this returns. Raises like `add`."""
         server = self._make("test", spec, [], is_enabled=True)
+        self._tried.add(server)
         try:
             return server, _connect(server)
         finally:
             server.stop()
+            self._tried.discard(server)
 
     def test_kept(self, name: str) -> tuple[McpServer, Session]:
         """Connect to a server at once, whatever happened before. Raises NotFound, and like `add`."""
@@ -125,28 +129,28 @@ class Servers:
 
     def remove(self, name: str) -> None:
         """End a server and forget it. Raises NotFound."""
-        server = self.get(name)
-        self._rows.delete(server.name)
         with self._lock:
+            server = self.get(name)
+            self._rows.delete(server.name)
             self._by_key = {key: one for key, one in self._by_key.items() if one is not server}
         server.stop()
 
     def set_enabled(self, name: str, is_enabled: bool) -> McpServer:
         """Switch a server on or off; its process ends, and is started again at need. Raises NotFound."""
-        old = self.get(name)
-        self._rows.set_enabled(old.name, is_enabled)
-        server = self._make(old.name, old.spec, old.listed, is_enabled=is_enabled)
-        server.tools_listed = self._keep_tools
         with self._lock:
-            self._by_key = {**self._by_key, _key(name): server}
+            old = self.get(name)
+            self._rows.set_enabled(old.name, is_enabled)
+            server = self._make(old.name, old.spec, old.listed, is_enabled=is_enabled)
+            self._put(server)
         old.stop()
         return server
 
     def stop(self) -> None:
         """End all of them, at the same time: within 10 s."""
-        for server in self.all():
+        servers = [*self.all(), *list(self._tried)]
+        for server in servers:
             server.begin_stop()
-        for server in self.all():
+        for server in servers:
             server.stop()
 
     def _make(self, name: str, spec: ServerSpec, tools: list[dict], *, is_enabled: bool) -> McpServer:
@@ -156,9 +160,16 @@ class Servers:
             self._settings,
             tools=tools,
             is_enabled=is_enabled,
+            tools_listed=self._keep_tools,
             new_mark=self._new_mark,
             log_line=lambda line: self._log_line(f"mcp:{name}", line),
         )
+
+    def _put(self, server: McpServer) -> McpServer | None:
+        """Have it among the others; what was there under its name. The lock is held."""
+        old = self._by_key.get(_key(server.name))
+        self._by_key = {**self._by_key, _key(server.name): server}
+        return old
 
     def _keep_tools(self, server: McpServer) -> None:
         if self._by_key.get(_key(server.name)) is server:
