@@ -16,7 +16,10 @@ from offgrid.api.answers import schema_of
 from offgrid.api.anthropic.generated import EVENT as ANTHROPIC_EVENT
 from offgrid.api.anthropic.generated import MESSAGE
 from offgrid.api.generated import CHAT_ANSWER, CHAT_EVENT
+from offgrid.api.grounding import USE_KNOWLEDGE_BASE
+from offgrid.api.openapi import document
 from offgrid.api.responses.shown import RESPONSE
+from offgrid.api.routes import ROUTES
 from offgrid.rag.context import HEAD
 from offgrid.sections import AccessSettings, EngineSettings, RagSettings
 from offgrid.store.datastores import EVERYBODY
@@ -307,6 +310,14 @@ def test_a_server_or_a_store_that_is_switched_off_says_by_what(models, tmp_path)
         store = app.knowledge.stores.default("local")
         app.knowledge.stores.change(store, is_on=False)
         check_refusal(app, CHAT, chat_body(use_kb=True), 409, "/v1/rag/enable")
+
+
+@pytest.mark.parametrize("path", [*FAMILIES, "/apply-template"])
+def test_the_document_of_the_api_knows_the_fields_and_their_refusals(path):
+    operation = document(ROUTES)["paths"][path]["post"]
+    assert operation["responses"].keys() >= {"404", "409"}
+    [body] = operation["requestBody"]["content"].values()
+    assert body["schema"]["properties"].keys() >= {field.name for field in USE_KNOWLEDGE_BASE}
 
 
 # --- the Python library ---

@@ -45,7 +45,7 @@ BODY = (
 )
 
 
-@endpoint(body=BODY, answers={200: {JSON: CHAT_ANSWER, EVENTS: CHAT_EVENT}})
+@endpoint(body=BODY, answers={200: {JSON: CHAT_ANSWER, EVENTS: CHAT_EVENT}}, errors=(409,))
 def create_chat_completion(request: Request, app, asked: Asked) -> Response | None:
     """The next turn of a conversation."""
     request.tally.service = "chat"

@@ -91,7 +91,7 @@ ASSISTANT = Object(
     Field("reasoning", Text(), "The same, as some servers call it."),
     Unsupported("function_call", "it is OpenAI's older form of tool_calls."),
     Ignored("refusal", "An answer is what stands in content."),
-    Ignored("annotations", "Nothing is searched, so nothing is cited."),
+    Ignored("annotations", "What an earlier answer cited is not read again."),
     Ignored("audio", "An answer is what stands in content."),
     Ignored("parsed", "What a library made of the content."),
     Ignored("reasoning_details", "What it thought is read from reasoning_content."),

@@ -63,7 +63,7 @@ def detokenize(request: Request, app, asked: Asked) -> Response:
     return Response.json({"content": answer.text})
 
 
-@endpoint(body=(MODEL, *CONVERSATION, *USE_KNOWLEDGE_BASE, *KEEP_ALIVE), answer={"prompt": str}, errors=(413,))
+@endpoint(body=(MODEL, *CONVERSATION, *USE_KNOWLEDGE_BASE, *KEEP_ALIVE), answer={"prompt": str}, errors=(409, 413))
 def apply_template(request: Request, app, asked: Asked) -> Response:
     """The prompt that /v1/chat/completions would compute for the same messages."""
     model, own = model_for(app, asked, "chat")

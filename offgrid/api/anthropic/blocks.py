@@ -106,14 +106,14 @@ class Json(Shape):
 
 TEXT = Object(
     required("text", Text(), "The text.", "Hello!"),
-    Ignored("citations", "Nothing is looked up, so nothing is cited."),
+    Ignored("citations", "What an earlier answer cited is not read again."),
     CACHE_CONTROL,
 )
 DOCUMENT = Object(
     required("source", Source(), "The text of the document.", {"type": "text", "data": "Hello!"}),
     Field("title", Text(), "Its title, for the model."),
     Field("context", Text(), "What else is known of it, for the model."),
-    Ignored("citations", "Nothing is looked up, so nothing is cited."),
+    Ignored("citations", "What an earlier answer cited is not read again."),
     CACHE_CONTROL,
 )
 TEXTS = Content()

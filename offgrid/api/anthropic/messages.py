@@ -38,6 +38,7 @@ CONVERSATION = (MODEL, MESSAGES, SYSTEM, *TOOLS, THINKING, *OUTPUT, *KEEP_ALIVE,
 @endpoint(
     body=(MAX_TOKENS, *CONVERSATION, *USE_KNOWLEDGE_BASE, *DRAWN, STOPS, STREAM),
     answers={200: {JSON: MESSAGE, EVENTS: EVENT}},
+    errors=(409,),
 )
 def create_message(request: Request, app, asked: Asked) -> Response | None:
     """The next message of a conversation."""

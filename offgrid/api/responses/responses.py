@@ -34,7 +34,7 @@ PAGE = (
 READ = (Field("stream", Choice(("false",)), "A kept answer comes as a whole.", "false"), *NO_OPS)
 
 
-@endpoint(body=body.CREATE, answers={200: {JSON: RESPONSE, EVENTS: EVENT}})
+@endpoint(body=body.CREATE, answers={200: {JSON: RESPONSE, EVENTS: EVENT}}, errors=(409,))
 def create_response(request: Request, app, asked: Asked) -> Response | None:
     """An answer of the model, kept unless store is false."""
     try:
