@@ -91,8 +91,16 @@ class App:
         self.traffic = Traffic()
         self.guard = Guard(config.server.allowed_hosts, config.server.cors_origins)
         self.router = Router(ROUTES)
-        settings = config.server
-        self.server = Server(
+        self.server = self._make_server()
+        # Last: whoever's start fails would never get to see the password.
+        self.first_password = ""
+        if config.access.multi_user:
+            self.first_password = self.accounts.make_first_admin(config.access.admin_password)
+            self.workspaces.adopt(LOCAL_OWNER, self.accounts.users.first_admin().id)
+
+    def _make_server(self) -> Server:
+        settings = self.config.server
+        return Server(
             (settings.host, settings.port),
             self,
             extra_ports=settings.extra_ports,
@@ -103,11 +111,6 @@ class App:
             head_timeout_s=settings.read_timeout_s,
             body_timeout_s=settings.read_timeout_s,
         )
-        # Last: whoever's start fails would never get to see the password.
-        self.first_password = ""
-        if config.access.multi_user:
-            self.first_password = self.accounts.make_first_admin(config.access.admin_password)
-            self.workspaces.adopt(LOCAL_OWNER, self.accounts.users.first_admin().id)
 
     def start(self) -> None:
         if self.auditor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
-from offgrid.errors import ApiError, BadRequest, Conflict, ModelNotFound, NotFound
+from offgrid.errors import ApiError, BadRequest, Conflict, ModelNotFound, NotFound, StorageFull
 from offgrid.rag.embedding import Check, EmbeddingModel
 from offgrid.rag.ingest import Ingest, is_end_of_server
 from offgrid.rag.reader import Reader
@@ -76,7 +76,14 @@ class Knowledge:
     def start(self) -> None:
         """Go on with what an earlier server did not finish, and clear away what it left."""
         self.uploads.mkdir(parents=True, exist_ok=True)
-        self.documents.drop_unasked()
+        try:
+            self.documents.drop_unasked()
+            self._resume()
+        except StorageFull as error:  # no reason not to start: the next one goes on
+            log.warning("unfinished documents stay as they are: %s", error.message)
+        self.sweep()
+
+    def _resume(self) -> None:
         for task in self._intake.tasks():
             if self._tasks.resume(task, lambda run: self._take_in_all(run)) is None:
                 self._give_up(task)
@@ -84,7 +91,6 @@ class Knowledge:
         for path in self.uploads.iterdir():
             if str(path) not in kept:
                 path.unlink(missing_ok=True)
-        self.sweep()
 
     def stop(self) -> None:
         self._is_stopping = True
