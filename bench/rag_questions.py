@@ -148,7 +148,7 @@ def _postgresql() -> tuple[dict[str, Page], list[_Entry]]:
     pages: dict[str, Page] = {}
     file = "tutorial.html"
     while file != "libpq.html":
-        pages[f"postgresql/{file}"] = read_html(folder / file, file)
+        pages[_name("postgresql/", file)] = read_html(folder / file, file)
         file = re.search(r'rel="next" href="([^"]+)"', (folder / file).read_text("utf-8"))[1]
     index = (folder / "bookindex.html").read_text("utf-8")
     entries, above, depth = [], [], 0
@@ -169,7 +169,7 @@ def _python() -> tuple[dict[str, Page], list[_Entry]]:
     pages = {}
     for part in ("reference", "tutorial"):
         for path in sorted((folder / part).glob("*.html")):
-            pages[f"python/{part}/{path.name}"] = read_html(path, path.name)
+            pages[_name(f"python/{part}/", path.name)] = read_html(path, path.name)
     index = (folder / "genindex-all.html").read_text("utf-8")
     entries, above = [], [""]
     for mark, inside in re.findall(r"<(/?ul|li)\b[^>]*>((?:(?!</?ul|</?li).)*)", index, re.DOTALL):
@@ -204,10 +204,15 @@ def _entries(terms: list[tuple[str, list[str]]], pages: dict[str, Page], folder:
 
 def _place(link: str, pages: dict[str, Page], folder: str) -> tuple[str, int] | None:
     file, anchor = urldefrag(link)
-    page = pages.get(folder + file)
+    name = _name(folder, file)
+    page = pages.get(name)
     piece = page.anchors.get(anchor) if page and anchor else 0
     heading = page.heading_at(piece) if page and piece is not None else None
-    return None if heading is None else (folder + file, heading)
+    return None if heading is None else (name, heading)
+
+
+def _name(folder: str, file: str) -> str:
+    return f"{folder}{file.removesuffix('.html')}.md"
 
 
 # --- which entries are fair ---
