@@ -129,9 +129,7 @@ def check_server(server: RunningServer, writer: Writer) -> None:
         listed |= {one["name"]: one for one in page}
     for name, words in writer.unsure.items():  # whatever became of it is now known
         text = text_of(server, name) if name in listed else ""
-        word = next(
-            word for word in sorted(words, key=len, reverse=True) if (word in text.split() if word else not text)
-        )
+        word = next(word for word in words if (word in text.split() if word else not text))
         writer.kept.pop(name, None)
         if word:
             writer.kept[name] = word
@@ -161,7 +159,7 @@ def text_of(server: RunningServer, name: str) -> str:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("n_kills", [4, pytest.param(100, marks=pytest.mark.full)])
+@pytest.mark.parametrize("n_kills", [2, pytest.param(100, marks=pytest.mark.full)])
 def test_every_acknowledged_document_outlives_kills_and_none_is_half_there(tmp_path, n_kills):
     tiny_models.embedding_model(tmp_path / "vectors.gguf")
     chunks = ("--rag-chunk-tokens", "32", "--rag-overlap-tokens", "0")
@@ -173,7 +171,7 @@ def test_every_acknowledged_document_outlives_kills_and_none_is_half_there(tmp_p
         n_before = writer.n_acknowledged
         thread = threading.Thread(target=writer.work, args=(server.port,))
         thread.start()
-        wait_until(lambda n=n_before: writer.n_acknowledged > n or not thread.is_alive(), 60)
+        wait_until(lambda n=n_before: writer.n_acknowledged > n, 60)
         time.sleep(moments.uniform(0, 0.4))  # a random moment is what is tested
         server.process.kill()
         thread.join()
