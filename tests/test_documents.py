@@ -1,7 +1,10 @@
 """What is read out of texts, pages, tables, data and PDF; and how their formats are known."""
 
+import re
+
 import pytest
 from document_files import docx, paragraph, pdf_pages, reading, shown
+from running import REPO
 
 from offgrid.errors import UnsupportedMediaType
 from offgrid.rag.reader import Reader
@@ -24,6 +27,15 @@ def test_each_format_has_a_reader_and_no_two_claim_one_name():
     assert {form.reader for form in FORMATS} == set(READERS)
     assert len(BY_EXTENSION) == sum(len(form.extensions) for form in FORMATS)
     assert len(BY_MEDIA_TYPE) == sum(len(form.media_types) for form in FORMATS)
+
+
+def test_the_documentation_lists_the_formats():
+    section = (REPO / "docs" / "knowledge.md").read_text().partition("## What can be read")[2]
+    table = section.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [re.split(r"(?<!\\)\|", line) for line in table.split("\n")]
+    assert [(row[1].strip(), row[2].strip()) for row in rows] == [
+        (form.name, ", ".join(form.extensions)) for form in FORMATS
+    ]
 
 
 def test_a_text_stays_as_it_stands(read):

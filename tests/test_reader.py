@@ -89,7 +89,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(reader, tmp_path, mo
 def test_a_file_over_the_limit_is_refused_before_it_is_read(reader, tmp_path):
     with open(tmp_path / "a.txt", "wb") as file:
         file.truncate(200_000_000)
-    with pytest.raises(TooLarge, match=r"'a\.txt' is 200,000,000 bytes long; the limit is 100,000,000\."):
+    with pytest.raises(TooLarge, match=r"'a\.txt' is 200,000,000 bytes long; the limit is 104,857,600\."):
         reader.read(tmp_path / "a.txt", "a.txt")
     with open(f"/proc/{reader._child.pid}/status") as status:
         peak_kb = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

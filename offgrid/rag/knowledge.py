@@ -18,6 +18,7 @@ from offgrid.errors import ApiError, BadRequest, Conflict, ModelNotFound, NotFou
 from offgrid.rag.embedding import Check, EmbeddingModel
 from offgrid.rag.ingest import Ingest, is_end_of_server
 from offgrid.rag.reader import Reader
+from offgrid.rag.readers.limits import Limits
 from offgrid.sections import EngineSettings, RagSettings
 from offgrid.store.datastores import DataStore, DataStores, Space
 from offgrid.store.db import Database
@@ -52,6 +53,7 @@ class Knowledge:
         """`uploads`: the folder of files that are not yet documents."""
         self.settings = settings
         self.uploads = uploads
+        self._limits = Limits(max_file_bytes=settings.max_file_bytes)
         self.stores = DataStores(db)
         self.documents = Documents(db)
         self.passages = Passages(db)
@@ -137,7 +139,7 @@ class Knowledge:
     def add(self, store: DataStore, file: Accepted, check: Check) -> Document:
         """Take in one file now; an uploaded one is deleted. Raises what `check` does."""
         try:
-            with Reader() as reader:
+            with Reader(self._limits) as reader:
                 return self._ingest.take_in(store, file, reader, check, lambda share: None)
         finally:
             if file.is_upload:
@@ -207,7 +209,7 @@ class Knowledge:
         added: list[str] = []
         failed: list[dict] = []
         try:
-            with Reader() as reader:
+            with Reader(self._limits) as reader:
                 for i, file in enumerate(files):
                     self._take_in_one(run, file, reader, (i, len(files)), added, failed)
         except Cancelled as error:

@@ -7,7 +7,7 @@ MAX_TEXT_CHARS = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    max_file_bytes: int = 100_000_000
+    max_file_bytes: int = 100 * 1024 * 1024
     max_text_chars: int = MAX_TEXT_CHARS  # of what is read out of the file
     max_blocks: int = 200_000  # beyond it small neighbours become one; the router holds each as an object
     max_memory_bytes: int = 1_000_000_000  # address space of the child, over what it has at its start
