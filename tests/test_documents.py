@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from document_files import docx, paragraph, pdf_pages, reading, shown
+from document_files import docx, paragraph, pdf, pdf_pages, reading, shown, stream
 from running import REPO
 
 from offgrid.errors import UnsupportedMediaType
@@ -229,6 +229,23 @@ def test_rtf_has_paragraphs_tables_and_characters_of_all_kinds(read):
 def test_pdf_is_read_page_by_page(read):
     parsed = read(pdf_pages("One", "", "Grüße"), "a.pdf")
     assert (shown(parsed), parsed.n_pages) == ([("paragraph", "One", 1), ("paragraph", "Grüße", 3)], 3)
+
+
+def test_gaps_between_words_are_spaces_where_codes_are_numbers_of_glyphs(read):
+    words = stream(b"BT /F1 10 Tf 50 700 Td [<0001>-250<0002>30<0001>]TJ ET")
+    letters = stream(b"begincmap\n2 beginbfchar\n<0001> <FB01>\n<0002> <0062>\nendbfchar\nendcmap")
+    data = pdf(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            b"<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+            words,
+            b"<< /Type /Font /Subtype /Type0 /BaseFont /A /Encoding /Identity-H /ToUnicode 6 0 R "
+            b"/DescendantFonts [<< /Type /Font /Subtype /CIDFontType2 /BaseFont /A /W [1 [500 500] 32 [900]] >>] >>",
+            letters,
+        ]
+    )
+    assert read(data, "a.pdf").text == "fi bfi"
 
 
 def test_a_pdf_without_its_package_says_what_to_install(tmp_path, monkeypatch):

@@ -123,6 +123,13 @@ REFUSED = {
     "laughs in a document": (zipped({**docx_parts(""), DOCUMENT: LAUGHS}), "a.docx", BadRequest, "entities"),
     "an outer entity": (EXTERNAL.encode(), "a.xml", BadRequest, "entities"),
     "an outer entity in a book": (epub("x", extra={"META-INF/container.xml": EXTERNAL}), "a.epub", BadRequest, "ent"),
+    "an outer parameter": (b"<!DOCTYPE a [<!ENTITY % x SYSTEM '/x'> %x;]><a>y</a>", "a.xml", BadRequest, "entities"),
+    "attributes that a DTD makes long": (
+        b'<!DOCTYPE a [<!ATTLIST b c CDATA "' + b"x" * 10_000 + b'">]><a>' + b"<b/>" * 10_000 + b"</a>",
+        "a.xml",
+        TooLarge,
+        "limit",
+    ),
     "deep XML": (b"<a>" * 100_000, "a.xml", BadRequest, "deeper than 1000"),
     "a deep document": (docx("<w:p>" * 100_000), "a.docx", BadRequest, "deeper than 1000"),
     "no XML": (zipped({**docx_parts(""), DOCUMENT: "\xff<"}), "a.docx", BadRequest, "line 1"),
@@ -238,6 +245,7 @@ def test_claims_of_rows_and_columns_cost_nothing(read):
         (b"text" + b"\0" * 10 + b"\r\r", "a.txt", None),
         (b"x" * 70_000 + b"\0\0" + b"y", "a.txt", 70_001),
         (b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a>x&y;</a>", "a.xml", 4),
+        (b"<!DOCTYPE a [<!ELEMENT a (#PCDATA)>]><a>x</a>", "a.xml", 4),
     ],
 )
 def test_odd_but_read(read, data, name, length):
