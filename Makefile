@@ -5,7 +5,7 @@ export PYTHON
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev models run test test-fast test-full test-tools lint bench bench-quick dist clean
+.PHONY: help setup setup-dev models run test test-fast test-full test-tools lint bench bench-quick bench-rag dist clean
 
 ## Print this list.
 help:
@@ -60,6 +60,10 @@ bench: setup
 ## The same in small, to see that everything works; ARGS="--only clients" runs a part.
 bench-quick: setup
 	$(PY) bench/run.py --quick $(ARGS)
+
+## Measure the knowledge base: what it finds, how fast it searches and embeds; half an hour on a quiet machine.
+bench-rag: setup
+	$(PY) bench/rag.py --out docs $(ARGS)
 
 ## Put the program into one file, dist/offgrid.pyz.
 dist:

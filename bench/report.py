@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chart
+import rag_report
 
 DATA, PAGE, CHART = "benchmarks.json", "benchmarks.md", "benchmarks.svg"
 OURS, THEIRS, RAW, PLAIN = "OffGrid", "llama-server", "llama.cpp", "OffGrid without speculation"
@@ -385,7 +386,10 @@ def _panels(run: Run) -> list[chart.Panel]:
 def write(folder: Path) -> None:
     """Write the page and the chart beside the JSON in `folder`."""
     run = Run(json.loads((folder / DATA).read_text(encoding="utf-8")))
-    (folder / PAGE).write_text(page(run), encoding="utf-8")
+    text = page(run)
+    if more := rag_report.read(folder):
+        text += "\n" + "\n".join(more)
+    (folder / PAGE).write_text(text, encoding="utf-8")
     (folder / CHART).write_text(chart.svg(_panels(run)), encoding="utf-8")
 
 

@@ -156,6 +156,21 @@ def test_stopping_from_another_thread_ends_a_reading_at_once(tmp_path):
     assert not child.is_running
 
 
+def test_a_reading_that_nobody_wants_any_more_ends_its_child(reader, tmp_path):
+    class Unwanted(Exception):
+        pass
+
+    def check() -> None:
+        raise Unwanted
+
+    path = tmp_path / "long.csv"
+    path.write_text("one,two,three\n" * 4_000_000)
+    with pytest.raises(Unwanted):
+        reader.read(path, "long.csv", check=check)
+    path.write_text("one,two\n")
+    assert reader.read(path, "short.csv").text == "one | two"
+
+
 def test_twenty_readers_leave_neither_children_nor_open_files(tmp_path):
     (tmp_path / "a.txt").write_text("text")
 

@@ -37,7 +37,7 @@ Report = Callable[[float], None]  # the share that is done, 0 to 1
 class Reading(Protocol):
     """What turns a file into text; `reader.Reader` is the real one."""
 
-    def read(self, path: Path, name: str, content_type: str = "") -> Parsed: ...
+    def read(self, path: Path, name: str, content_type: str = "", check: Check = ...) -> Parsed: ...
 
 
 class Ingest:
@@ -104,8 +104,7 @@ class Ingest:
         if file.document is not None:
             self._documents.drop(file.document)
         digest, n_bytes = hash_file(file.path, check)
-        parsed = reader.read(file.path, file.name, file.content_type)
-        check()
+        parsed = reader.read(file.path, file.name, file.content_type, check)
         new = NewDocument(
             file.name,
             parsed.content_type,

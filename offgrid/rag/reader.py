@@ -8,6 +8,8 @@ import contextlib
 import logging
 import os
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 
 ERRORS: dict[str, type[ApiError]] = {error.__name__: error for error in (BadRequest, TooLarge, UnsupportedMediaType)}
 SHOWN_NAME_CHARS = 100
+CHECK_INTERVAL_S = 0.25
 
 
 class ReadingStopped(Exception):
@@ -50,29 +53,27 @@ class Reader:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def read(self, path: Path, name: str, content_type: str = "") -> Parsed:
+    def read(self, path: Path, name: str, content_type: str = "", check: Callable[[], None] = lambda: None) -> Parsed:
         """The text of the file at `path`. `name` (its extension) and `content_type` say what it is thought to be.
 
         Raises UnsupportedMediaType (a kind that is not read, or not without a package that is missing), BadRequest
         (damaged, encrypted, empty, no file), TooLarge (beyond a limit, which is named): each names the file. And
-        InternalError (no child can be started), ReadingStopped.
+        InternalError (no child can be started), ReadingStopped. And what `check` raises, which is called by a thread of
+        its own now and then while the file is read: the child is ended then.
         """
         asked = {"path": os.path.abspath(path), "name": name, "content_type": content_type}
         with self._turn:
             child = self._ready_child()
-            is_late = threading.Event()
-            timeout_s = self._limits.timeout_s(_size_of(path))
-            timer = threading.Timer(timeout_s, self._end, (child, is_late))
-            timer.daemon = True
-            timer.start()
+            watch = _Watch(child, self._limits.timeout_s(_size_of(path)), check)
             try:
                 child.send(asked)
                 message, blob = next(child.frames())
             except (ChildGone, BrokenFrame, StopIteration):
+                watch.end()
                 child.stop(grace_s=0)
-                raise self._why_it_ended(child, _shown(name), timeout_s if is_late.is_set() else None) from None
+                raise watch.raised or self._why_it_ended(child, _shown(name), watch.gave_up_after_s) from None
             finally:
-                timer.cancel()
+                watch.end()
             if message["is_last"]:
                 child.stop()
             if (kind := message.get("error")) is not None:
@@ -112,11 +113,6 @@ class Reader:
             child.send(asdict(self._limits))
         return child
 
-    @staticmethod
-    def _end(child: Child, is_late: threading.Event) -> None:
-        is_late.set()
-        child.stop(grace_s=0)
-
     def _why_it_ended(self, child: Child, name: str, timeout_s: float | None) -> Exception:
         """`timeout_s`: that it had and went beyond."""
         if self._is_stopped:
@@ -128,6 +124,35 @@ class Reader:
         if how.endswith("SIGXCPU"):
             return TooLarge(f"{name} takes more time of computing than the limit for its size.")
         return BadRequest(f"{name} cannot be read: the process that read it {how}.")
+
+
+class _Watch:
+    """A thread that ends a child which reads for too long, or whose text nobody wants any more."""
+
+    def __init__(self, child: Child, timeout_s: float, check: Callable[[], None]):
+        self.raised: BaseException | None = None  # by `check`
+        self.gave_up_after_s: float | None = None  # it took longer than that
+        self._child, self._check = child, check
+        self._ends_at, self._timeout_s = time.monotonic() + timeout_s, timeout_s
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch:reader", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(CHECK_INTERVAL_S):
+            try:
+                self._check()
+            except BaseException as error:
+                self.raised = error
+            if time.monotonic() >= self._ends_at:
+                self.gave_up_after_s = self._timeout_s
+            if self.raised or self.gave_up_after_s:
+                self._child.stop(grace_s=0)
+                return
 
 
 def _size_of(path: Path) -> int:
