@@ -19,6 +19,7 @@ from offgrid.agents.mcp.lines import Cut, Lines
 from offgrid.agents.mcp.rpc import METHOD_NOT_FOUND, parse
 from offgrid.agents.mcp.session import VERSIONS
 from offgrid.client import Client, OffGridError
+from offgrid.errors import SetupError
 from offgrid.procs import lifeline
 
 READ_BYTES = 64 * 1024
@@ -198,7 +199,7 @@ def _checked(arguments: Any, schema: dict) -> dict:
 
 
 def run(argv: list[str]) -> int:
-    """The command `mcp`: serves until stdin ends."""
+    """The command `mcp`: serves until stdin ends. Raises SetupError."""
     parser = argparse.ArgumentParser(
         prog="offgrid.py mcp",
         description="Be an MCP server on stdin and stdout, with the models of a running OffGrid as tools.",
@@ -206,7 +207,13 @@ def run(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--host", help="address or URL of the running server [OFFGRID_HOST; http://localhost:11611]")
-    options = parser.parse_args(argv)
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise SetupError(f"There is no flag {unknown[0]} of `mcp`; there is --host.")
+    try:
+        client = Client(host=options.host)
+    except ValueError as error:  # an address that is none
+        raise SetupError(f"{error}.") from None
     source, sink = lifeline.take_pipes()
-    Service(Client(host=options.host), sink).serve(source)
+    Service(client, sink).serve(source)
     return 0

@@ -148,8 +148,10 @@ def test_the_banner_shows_addresses_that_can_be_called_and_no_key(tmp_path):
         (("--prot", "1"), ("--prot", "Did you mean --port?")),
         (("serve", "--parallel", "many"), ("--parallel", "'many'", "a whole number from 1 to")),
         (("serve", "--config", "nothing.yaml"), ("nothing.yaml", "no such file")),
-        (("server",), ("'server'", "serve, models, users, audit, backup, restore")),
+        (("server",), ("'server'", "serve, models, users, audit, mcp, backup, restore")),
         (("--tls-cert", "a.pem"), ("tls_key",)),
+        (("mcp", "--port", "1"), ("--port", "--host")),
+        (("mcp", "--host", "ftp://box"), ("ftp://box",)),
     ],
 )
 def test_a_wrong_word_on_the_command_line_is_one_sentence(tmp_path, words, expected):
