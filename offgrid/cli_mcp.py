@@ -38,6 +38,16 @@ CHAT = {
     "required": ["prompt"],
     "additionalProperties": False,
 }
+SEARCH = {
+    "type": "object",
+    "properties": {
+        "query": TEXT | {"description": "What is looked for: a question or some words."},
+        "top_k": {"type": "integer", "minimum": 1, "maximum": 50, "description": "How many passages at most."},
+        "datastore_id": TEXT | {"description": "The data store; without it, one's own knowledge base."},
+    },
+    "required": ["query"],
+    "additionalProperties": False,
+}
 NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 KINDS = {"string": str, "integer": int}
 
@@ -69,6 +79,14 @@ def chat(client: Client, arguments: dict, call: Call) -> tuple[str, dict | None]
     return "".join(pieces), None
 
 
+def search_documents(client: Client, arguments: dict, _call: Call) -> tuple[str, dict | None]:
+    store = arguments.pop("datastore_id", None)
+    knowledge = client.kb if store is None else client.kb.store(store)
+    passages = knowledge.search(**arguments)
+    text = "\n\n".join(f"[{one['document_name']}]\n{one['content']}" for one in passages)
+    return text or "Nothing was found.", {"passages": passages}
+
+
 def list_models(client: Client, _arguments: dict, _call: Call) -> tuple[str, dict | None]:
     models = [{key: model[key] for key in ("id", "state") if key in model} for model in client.list_models()]
     return "\n".join(model["id"] for model in models), {"models": models}
@@ -77,6 +95,7 @@ def list_models(client: Client, _arguments: dict, _call: Call) -> tuple[str, dic
 # name → (what it does, its arguments, its function). A new tool is a new row.
 TOOLS: dict[str, tuple[str, dict, Callable[[Client, dict, Call], tuple[str, dict | None]]]] = {
     "chat": ("Ask a language model that runs on this server, without internet.", CHAT, chat),
+    "search_documents": ("Search the documents that are kept on this server.", SEARCH, search_documents),
     "list_models": ("List the models of this server.", NOTHING, list_models),
 }
 

@@ -20,12 +20,18 @@ PROGRAM = [str(REPO / "offgrid.py"), "mcp"]
 
 
 def test_the_client_of_the_python_package_chats_with_a_model(tiny_server):
+    document = {"name": "water.txt", "content": "Water boils at one hundred degrees.", "replace": True}
+    assert tiny_server.request("/v1/documents/ingest", document)[0] in (200, 409)  # 409: from an earlier test
+
     async def talk() -> None:
         env = {"OFFGRID_HOST": tiny_server.url}
         program = StdioServerParameters(command=sys.executable, args=PROGRAM, env=env)
         async with Client(stdio_client(program)) as client:
             tools = (await client.list_tools()).tools
-            assert [tool.name for tool in tools] == ["chat", "list_models"]
+            assert [tool.name for tool in tools] == ["chat", "search_documents", "list_models"]
+            found = await client.call_tool("search_documents", {"query": "water boils"})
+            assert found.structured_content["passages"][0]["document_name"] == "water.txt"
+            assert "Water boils" in found.content[0].text
             listed = await client.call_tool("list_models", {})
             assert listed.structured_content["models"][0]["id"] == "tiny"
             answer = await client.call_tool("chat", {"prompt": "Hello!", "max_tokens": 5})

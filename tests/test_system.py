@@ -97,7 +97,7 @@ def test_statistics_tell_each_model_apart(tiny_server):
     assert started <= datetime.fromisoformat(one["last_used"]).timestamp() + 1
     assert stats["cache"]["models"] == ["tiny"]
     assert stats["system"]["cpu_cores"] == os.cpu_count()
-    assert stats["rag"] == {"enabled": False, "documents": 0}
+    assert stats["rag"] == {"enabled": True, "documents": 0}
 
 
 def test_the_model_that_is_gone_is_not_counted_as_loaded(tiny_server):

@@ -23,6 +23,7 @@ from offgrid.web.message import Request, Response
 BUILD = Family("offgrid_build_info", "gauge", "Versions; the value is 1.", ("version", "python", "llama_cpp_python"))
 UPTIME = Family("offgrid_uptime_seconds", "gauge", "Since the server started, by a clock that never jumps.")
 SESSIONS = Family("offgrid_active_sessions", "gauge", "Saved chat sessions.")
+DOCUMENTS = Family("offgrid_rag_documents", "gauge", "Documents in all data stores.")
 USERS = Family("offgrid_users", "gauge", "Accounts.")
 DATABASE = Family("offgrid_database_bytes", "gauge", "The database with its log of recent changes.")
 CACHE_DISK = Family("offgrid_prompt_cache_disk_bytes", "gauge", "Prompts kept on the disk.")
@@ -76,7 +77,8 @@ WORKER = {
 FAMILIES = (
     *traffic.FAMILIES,
     *meters.FAMILIES,
-    *(BUILD, UPTIME, SESSIONS, USERS, DATABASE, CACHE_DISK, DISK, DISK_FREE, MEMORY, MEMORY_AVAILABLE, MACHINE_CPU),
+    *(BUILD, UPTIME, SESSIONS, DOCUMENTS, USERS, DATABASE, CACHE_DISK, DISK, DISK_FREE, MEMORY, MEMORY_AVAILABLE),
+    MACHINE_CPU,
     *(BUDGET, LOADED, RESERVED, AWAITING, *OF_FIGURES.values(), *PROCESS.values(), *WORKER.values()),
 )
 
@@ -92,6 +94,7 @@ def _server(app) -> Iterator[Reading]:
     yield BUILD, {(offgrid.__version__, sys.version.split()[0], _llama_version()): 1}
     yield UPTIME, {(): time.monotonic() - app.started}
     yield SESSIONS, {(): app.sessions.count()}
+    yield DOCUMENTS, {(): app.knowledge.documents.count_all()}
     yield USERS, {(): app.accounts.users.count()}
     yield DATABASE, {(): app.db.n_bytes}
     yield CACHE_DISK, {(): _folder_bytes(app.config.paths.data_dir / "cache")}

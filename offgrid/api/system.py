@@ -23,7 +23,7 @@ MB, GB = 1_000_000, 1_000_000_000
 
 
 # A feature is there when its path is answered; users are there when they are switched on.
-FEATURES = {"metrics": "/metrics", "agent": "/v1/agents/run", "lora": "/v1/lora"}
+FEATURES = {"metrics": "/metrics", "rag": "/v1/documents/search", "agent": "/v1/agents/run", "lora": "/v1/lora"}
 MODES = ("multi_user_mode", "require_auth", "guest_access")
 CONFIG = {**dict.fromkeys(MODES, bool), "version": str, "features": {str: bool}}
 STATS = {
@@ -127,7 +127,7 @@ def get_stats(_request: Request, app) -> Response:
         "disk_percent": _disk(app)["disk_usage_percent"],
         "models_loaded": sum(worker.is_ready for worker in app.pool.workers),
         "active_sessions": app.sessions.count(),
-        "rag_documents": 0,  # this version keeps none
+        "rag_documents": app.knowledge.documents.count_all(),
         "total_users": users.count(),
         "admin_users": users.count("admin"),
         "websocket_connections": 0,  # this server speaks no WebSocket
@@ -180,7 +180,7 @@ def get_statistics(_request: Request, app) -> Response:
         },
         "resources": resources,
         "cache": {"models": [worker.model_id for worker in loaded], "response": NO_RESPONSE_CACHE},
-        "rag": {"enabled": False, "documents": 0},
+        "rag": {"enabled": app.config.rag.enabled, "documents": app.knowledge.documents.count_all()},
     }
     return Response.json(answer)
 

@@ -199,6 +199,10 @@ class Documents:
         )
         return tuple(row)
 
+    def count_all(self) -> int:
+        """How many there are in all stores."""
+        return self._db.row("SELECT count(*) FROM documents WHERE state = ?", (READY,))[0]
+
     def get(self, store: DataStore, id_or_name: str) -> Document:
         """Raises NotFound."""
         row = self._db.row(
