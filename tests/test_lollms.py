@@ -223,7 +223,7 @@ def test_thinking_is_switched_off_as_the_library_writes_it(lollms, off):
 
 def test_what_is_missing_is_named_with_501_whatever_is_sent(lollms):
     missing = [route for route in ROUTES if route.path.startswith("/lollms/v1/") and not route.handler.answers]
-    assert len(missing) == 6
+    assert len(missing) == 4
     for method, path in [("POST", "/v1/extract_text"), *((route.method, route.path) for route in missing)]:
         status, _, answer = lollms.request(path, None if method == "GET" else {"text": "x"}, method=method)
         assert (status, answer["error"]["type"]) == (501, "not_supported_error"), path
@@ -240,8 +240,8 @@ def test_images_are_missing_whatever_their_content_type(lollms):
 def test_the_capabilities_are_what_is_there(lollms, start_server, tmp_path):
     answer = ask(lollms, "/lollms/v1/capabilities")
     assert answer == {
-        "capabilities": ["tokenize", "detokenize"],
-        "active_bindings": {"llm": ["local"], "tti": [], "tts": [], "stt": [], "rag": []},
+        "capabilities": ["tokenize", "detokenize", "rag_query"],
+        "active_bindings": {"llm": ["local"], "tti": [], "tts": [], "stt": [], "rag": ["local"]},
     }
     empty = start_server("--models-dir", str(tmp_path))
     assert ask(empty, "/lollms/v1/capabilities")["active_bindings"]["llm"] == []

@@ -42,13 +42,13 @@ def delete_document(request: Request, app, asked: Asked, id: str) -> Response:
     return _delete(request, app, asked, id)
 
 
-@endpoint(query=WHICH, answer=DONE, errors=(404,))
+@endpoint(query=WHICH, answer=DONE)
 def delete_by_query(request: Request, app, asked: Asked) -> Response:
     """Delete the document that `id` names."""
     return _delete(request, app, asked, _id_of(asked))
 
 
-@endpoint(body=WHICH, answer=DONE, errors=(404,))
+@endpoint(body=WHICH, answer=DONE)
 def delete_by_body(request: Request, app, asked: Asked) -> Response:
     """Delete the document that `id` names, for programs that cannot send DELETE."""
     return _delete(request, app, asked, request.query.get("id") or _id_of(asked))

@@ -51,7 +51,7 @@ ADDED = {"success": True, "message": str, "document": DOCUMENT}
 ACCEPTED = {"success": True, "message": str, "task": TASK}
 
 
-@endpoint(upload=INGEST, answers={200: {JSON: ADDED}, 202: {JSON: ACCEPTED}}, errors=(403, 404, 409))
+@endpoint(upload=INGEST, answers={200: {JSON: ADDED}, 202: {JSON: ACCEPTED}})
 def ingest(request: Request, app) -> Response:
     """Add documents: a text, files, or what a path or an address names."""
     with receive(request, app, Object(*INGEST)) as (asked, files):
@@ -69,7 +69,7 @@ def ingest(request: Request, app) -> Response:
         return add_files(request, app, store, asked, files)
 
 
-@endpoint(body=INGEST_URL, answers={200: {JSON: ADDED}, 202: {JSON: ACCEPTED}}, errors=(403, 404, 409, 502))
+@endpoint(body=INGEST_URL, answers={200: {JSON: ADDED}, 202: {JSON: ACCEPTED}}, errors=(502,))
 def ingest_url(request: Request, app, asked: Asked) -> Response:
     """Add a document from the web, where the server's settings allow that."""
     return add_url(request, app, store_for(request, app, asked, "read_write"), asked)

@@ -151,6 +151,8 @@ def _errors(route: Route) -> list[int]:
         found |= {404}
     if route.permission in COMPUTING:
         found |= {404, 507}
+    if route.permission.startswith("documents"):
+        found |= {403, 404, 409, 507}  # the store, what one may do with it, how it stands; its model
     return sorted(found)
 
 

@@ -53,7 +53,7 @@ def get_status(request: Request, app, asked: Asked) -> Response:
     return Response.json(answer | ({"note": note} if note else {}) | {"formats": formats})
 
 
-@endpoint(body=(MODEL, STORE), answers={200: {JSON: SWITCHED}, 202: {JSON: SWITCHED}}, errors=(404,))
+@endpoint(body=(MODEL, STORE), answers={200: {JSON: SWITCHED}, 202: {JSON: SWITCHED}})
 def enable(request: Request, app, asked: Asked) -> Response:
     """Switch a data store on; where its vectors are another model's, or missing, a task makes them anew."""
     store = store_for(request, app, asked, "revectorize")

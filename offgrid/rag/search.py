@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from offgrid.errors import InsufficientMemory, Unavailable
 from offgrid.rag.embedding import EmbeddingModel
 from offgrid.rag.indexes import Indexes
 from offgrid.rag.vectors import Vectors as Rows
@@ -82,8 +83,14 @@ def search(
     if model is None or store.space is None or question.mode == "keyword":
         hits = _by_words(store, question, passages, allowed)
         return Found(hits, "keyword", why_none if question.mode != "keyword" else "")
+    try:
+        query = _vector(model.embed_query(question.text))
+    except (InsufficientMemory, Unavailable) as error:
+        if question.mode == "vector":
+            raise
+        why = f"The embedding model could not be asked, so only words were looked for: {error.message}"
+        return Found(_by_words(store, question, passages, allowed), "keyword", why)
     vectors = indexes.get(store, store.space)
-    query = _vector(model.embed_query(question.text))
     n = max(N_CANDIDATES, PER_RESULT * question.top_k)
     by_meaning = vectors.search(query, n, allowed) if len(vectors) else []
     by_words = []

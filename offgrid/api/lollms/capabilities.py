@@ -23,6 +23,7 @@ def get_capabilities(_request: Request, app) -> Response:
     """What this server can do, in LoLLMs' words."""
     there = {route.path for route in app.router.routes if route.handler.answers}  # else it answers errors only
     has_chat = any(file.kind == "chat" for file in app.catalog.scan())
-    bindings = {kind: [LOCAL.rstrip("/")] if kind == "llm" and has_chat else [] for kind in BINDINGS}
+    is_there = {"llm": has_chat, "rag": app.config.rag.enabled}
+    bindings = {kind: [LOCAL.rstrip("/")] if is_there.get(kind) else [] for kind in BINDINGS}
     capabilities = [name for name, path in PATHS.items() if path in there]
     return Response.json({"capabilities": capabilities, "active_bindings": bindings})

@@ -64,7 +64,7 @@ def list_stores(request: Request, app) -> Response:
     return Response.json([as_json(app, store) for store in seen_by(request, app)])
 
 
-@endpoint(body=NEW, answers={201: {JSON: STORE}}, errors=(404, 409))
+@endpoint(body=NEW, answers={201: {JSON: STORE}})
 def create_store(request: Request, app, asked: Asked) -> Response:
     """Make a data store."""
     require_rag(app)
@@ -83,7 +83,7 @@ def get_store(request: Request, app, id: str) -> Response:
     return Response.json(as_json(app, open_store(request, app, id)))
 
 
-@endpoint(body=(NAME, DESCRIPTION), answer=STORE, errors=(409,))
+@endpoint(body=(NAME, DESCRIPTION), answer=STORE)
 def update_store(request: Request, app, asked: Asked, id: str) -> Response:
     """Name a data store anew."""
     store = open_store(request, app, id, "owner")

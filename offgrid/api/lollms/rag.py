@@ -48,14 +48,14 @@ DATABASE = {
 }
 
 
-@endpoint(body=RAG_QUERY, answer=FOUND, errors=(404, 409))
+@endpoint(body=RAG_QUERY, answer=FOUND)
 def query(request: Request, app, asked: Asked) -> Response:
     """The passages of a data store that answer a question."""
     store = open_store(request, app, asked["datastore_id"])
     return _answer(app, store, asked, asked["min_similarity"])
 
 
-@endpoint(body=STORE_QUERY, answer=FOUND, errors=(409,))
+@endpoint(body=STORE_QUERY, answer=FOUND)
 def query_store(request: Request, app, asked: Asked, id: str) -> Response:
     """The same, for the store that the path names."""
     return _answer(app, open_store(request, app, id), asked, asked["min_similarity_percent"])

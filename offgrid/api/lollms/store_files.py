@@ -40,7 +40,7 @@ def list_files(request: Request, app, id: str) -> Response:
     return Response.json([{"filename": document.name} for document in found])
 
 
-@endpoint(query=(FILENAME,), answer={"content": str}, errors=(404,))
+@endpoint(query=(FILENAME,), answer={"content": str})
 def get_content(request: Request, app, asked: Asked, id: str) -> Response:
     """The text of a file."""
     store = open_store(request, app, id)
@@ -48,7 +48,7 @@ def get_content(request: Request, app, asked: Asked, id: str) -> Response:
     return Response.json({"content": app.knowledge.documents.text(document.number)})
 
 
-@endpoint(upload=UPLOAD, answers={202: {JSON: LOLLMS_TASK}}, errors=(403, 404, 409))
+@endpoint(upload=UPLOAD, answers={202: {JSON: LOLLMS_TASK}})
 def upload_files(request: Request, app, id: str) -> Response:
     """Add files to a data store, in the background."""
     store = open_store(request, app, id, "read_write")
@@ -62,7 +62,7 @@ def upload_files(request: Request, app, id: str) -> Response:
         return _accept(request, app, store, accepted)
 
 
-@endpoint(body=SCRAPE, answers={202: {JSON: LOLLMS_TASK}}, errors=(403, 404, 502))
+@endpoint(body=SCRAPE, answers={202: {JSON: LOLLMS_TASK}}, errors=(502,))
 def scrape_url(request: Request, app, asked: Asked, id: str) -> Response:
     """Add a page of the web to a data store, where the server's settings allow that."""
     store = open_store(request, app, id, "read_write")
