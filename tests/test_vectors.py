@@ -45,7 +45,9 @@ def check_integrity(vectors):
         norms = np.linalg.norm(slab.rows, axis=1)
         assert ((np.abs(norms - 1) < 1e-5) | (norms == 0)).all()
         if state.planes:
-            assert (slab.signs == state.planes.signs(slab.rows)).all()
+            # A row just beside a plane may be on either side: how products are added up depends on their number.
+            n_other = np.bitwise_count(slab.signs ^ state.planes.signs(slab.rows)).sum()
+            assert n_other <= 1e-3 * slab.rows.size
     if state.tail:
         assert np.shares_memory(state.tail.rows, state.slabs[-1].rows)
 
@@ -203,10 +205,13 @@ def test_vectors_of_no_dimensions_are_refused():
         Vectors(0)
 
 
+@pytest.mark.parametrize("shape", ["plain", "in a narrow cone", "of few large dimensions"])
 @pytest.mark.parametrize("n_clusters", [30, 1000])
-def test_the_prefilter_finds_what_comparing_all_finds(n_clusters):
+def test_the_prefilter_finds_what_comparing_all_finds(n_clusters, shape):
     rng = np.random.default_rng(n_clusters)
-    rows = clustered(rng, 20_000, 128, n_clusters)
+    scales = np.where(np.arange(128) < (4 if shape == "of few large dimensions" else 0), 6, 1).astype(np.float32)
+    cone = rng.normal(size=128).astype(np.float32) * (20 if shape == "in a narrow cone" else 0)
+    rows, queries = np.split(clustered(rng, 20_050, 128, n_clusters) * scales + cone, [20_000])
     filtered, exact = (Vectors(128, prefilter_from=at, slab_rows=1024) for at in (5000, 10**9))
     for document, ids in enumerate(np.array_split(np.arange(20_000), 40)):
         filtered.add(document, ids, rows[ids])
@@ -214,7 +219,7 @@ def test_the_prefilter_finds_what_comparing_all_finds(n_clusters):
     check_integrity(filtered)
     assert filtered._state.planes and not exact._state.planes
     n_same = 0
-    for query in clustered(rng, 50, 128, n_clusters) + rows[:50]:
+    for query in queries:
         found, wanted = filtered.search(query, 10), exact.search(query, 10)
         assert [score for _, score in found] == exact.score(query, [id for id, _ in found])
         n_same += len(set(found) & set(wanted))

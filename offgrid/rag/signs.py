@@ -3,8 +3,10 @@
 The angle between two vectors shows in the number of planes that lie between them. That number takes six words for 384
 dimensions instead of 1536 bytes, so it tells quickly which rows are worth comparing; it never decides an order.
 
-The planes go through the mean of the rows: embeddings of one model lie in a narrow cone, and seen from zero all of them
-would be on the same side of many planes. Knows arrays only.
+The planes go through the mean of the rows: embeddings of one model may lie in a narrow cone, and seen from zero all of
+them are on the same side of most planes. Their directions are random, at right angles to each other: with the axes
+themselves, a model with a few large dimensions would have a few bits that matter and many that do not. What was found
+without either is in docs/knowledge-speed.md. Knows arrays only.
 """
 
 from collections.abc import Sequence
@@ -13,20 +15,24 @@ import numpy as np
 
 WORD_BITS = 64
 STEP_ROWS = 4096  # rows whose signs are taken at once: the intermediate matrix stays small
+SEED = 1
 
 
 class Planes:
     """Planes through `centre` (n_dim,), one for each dimension."""
 
     def __init__(self, centre: np.ndarray):
-        self._centre = centre.astype(np.float32)
-        self.n_words = -(-len(centre) // WORD_BITS)
+        n_dim = len(centre)
+        axes = np.random.default_rng(SEED).standard_normal((n_dim, n_dim))
+        self._turn = np.linalg.qr(axes)[0].astype(np.float32)  # (n_dim, n_dim), columns of unit length
+        self._offsets = centre.astype(np.float32) @ self._turn  # (n_dim,)
+        self.n_words = -(-n_dim // WORD_BITS)
 
     def signs(self, rows: np.ndarray) -> np.ndarray:
         """(n, n_dim) float32 → (n_words, n) uint64; bits beyond the last dimension are 0."""
         signs = np.zeros((len(rows), self.n_words * WORD_BITS // 8), np.uint8)
         for start in range(0, len(rows), STEP_ROWS):
-            bits = np.packbits(rows[start : start + STEP_ROWS] > self._centre, axis=1)
+            bits = np.packbits(rows[start : start + STEP_ROWS] @ self._turn > self._offsets, axis=1)
             signs[start : start + STEP_ROWS, : bits.shape[1]] = bits
         return np.ascontiguousarray(signs.view(np.uint64).T)
 
