@@ -242,6 +242,18 @@ def test_the_prefilter_keeps_to_allowed_documents_and_to_what_was_not_removed():
             assert len({id for id, _ in found} & {id for id, _ in wanted}) >= 9
 
 
+def test_the_prefilter_finds_documents_that_alternate_with_others():
+    rng = np.random.default_rng(9)
+    rows = clustered(rng, 4000, 64, 20)
+    vectors, naive = Vectors(64, prefilter_from=500, slab_rows=512), Naive()
+    for document in range(4000):
+        vectors.add(document % 4, np.array([document]), rows[document : document + 1])
+        naive.add(document % 4, np.array([document]), rows[document : document + 1])
+    for allowed in ({1}, {3}, {1, 3}):
+        found, wanted = vectors.search(rows[0], 10, allowed), naive.search(rows[0], 10, allowed)
+        assert len({id for id, _ in found} & {id for id, _ in wanted}) >= 9
+
+
 def test_planes_are_laid_anew_when_the_rows_have_doubled():
     rng = np.random.default_rng(6)
     vectors = Vectors(64, prefilter_from=100, slab_rows=64)

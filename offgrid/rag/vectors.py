@@ -140,7 +140,7 @@ class Vectors:
         """(n, n_dim) float32: these rows, in this order. Raises KeyError for an id that is not here."""
         asked, found = self._found(ids)
         if len(asked) < len(ids):
-            raise KeyError(next(id for at, id in enumerate(ids) if at not in set(asked.tolist())))
+            raise KeyError(ids[int(np.setdiff1d(np.arange(len(ids)), asked)[0])])
         rows = np.empty((len(ids), self.n_dim), np.float32)
         rows[asked] = found
         return rows
@@ -272,7 +272,7 @@ def _compare_likely(state: _State, masks: list[np.ndarray], n_rows: int, query: 
     apart = distances([slab.signs for slab in state.slabs], state.planes.signs(query[np.newaxis]))
     n_likely = max(LIKELY_AT_LEAST, LIKELY_PER_RESULT * best.n, LIKELY_SHARE * n_rows)
     every = max(1, int(n_likely) // LIKELY_SAMPLE)
-    sample = [far[::every][mask[::every]] for far, mask in zip(apart, masks, strict=True)]
+    sample = [(far if mask.all() else far[mask])[::every] for far, mask in zip(apart, masks, strict=True)]
     within = reach(np.concatenate(sample), n_likely / every)
     for number, (slab, mask, far) in enumerate(zip(state.slabs, masks, apart, strict=True)):
         rows = np.flatnonzero((far <= within) & mask)
