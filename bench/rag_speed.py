@@ -20,7 +20,7 @@ import rag_data
 from servers import REPO, MeasurementFailed
 
 ENVIRONMENT = rag_data.BUILD / "rag_venv"
-PACKAGES = ("faiss-cpu==1.15.1", "sqlite-vec==0.1.9")
+PACKAGES = ("faiss-cpu==1.15.1", "sqlite-vec==0.1.9", "apsw==3.54.1.0")
 SIZES, QUICK_SIZES = (10_000, 100_000, 500_000), (10_000,)
 N_QUERIES, N_QUICK_QUERIES = 60, 30
 N_QUICK_PASSAGES = 400
