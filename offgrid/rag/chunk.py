@@ -3,13 +3,14 @@
 A chunk follows the document's structure: it begins at a heading where it can, ends with a sentence, a line of code or a
 row of a table, and knows the headings above it. Pure: what a token is, a caller's `count` says. Must stay true: a
 chunk's text is the document's text from `start` to `end`; all of the text is in some chunk, but for white space and
-headings that stand as context; only what has no place to cut is longer than asked for, and then by no more than
-`OVERFLOW`.
+headings that stand as context; no chunk has more tokens than asked for, as far as those of its parts add up; none is
+a part of another.
 """
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 
 from offgrid.rag.parsed import Block, Parsed
 from offgrid.rag.words import index_words
@@ -19,7 +20,6 @@ SMALL = 0.25  # a chunk with less of its room filled goes on beyond the next hea
 MAX_HEADING_CHARS = 300
 N_COUNTED = 512  # texts of one call
 MAX_COUNTED_CHARS = 100_000
-OVERFLOW = 1.1
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]»”’]*\s+|(?<=[。！？])(?=\S)|\n\s*\n\s*")
 _LINE_END = re.compile(r"\n+")
@@ -148,7 +148,7 @@ def _runs(atoms: list[Atom], most: int, overlap: int) -> Iterator[list[Atom]]:
             room = n_tokens + left
             target = room / -(-room // most) if most < room else most
             is_full = n_tokens + atom.n_tokens > most or (n_tokens and n_tokens + atom.n_tokens / 2 > target)
-            if run and is_full:
+            if is_full and _body(run):
                 yield run
                 run = _tail(run, overlap, most - atom.n_tokens)
                 n_tokens = sum(one.n_tokens for one in run)
@@ -171,10 +171,10 @@ def _sections(atoms: list[Atom]) -> Iterator[list[Atom]]:
 
 
 def _tail(run: list[Atom], overlap: int, room: int) -> list[Atom]:
-    """The last atoms of a chunk that the next one begins with; never all of them, and no heading."""
+    """The last atoms of a chunk that the next one begins with; never all of its text, and no heading."""
     tail: list[Atom] = []
     n_tokens = 0
-    for atom in reversed(run[1:]):
+    for atom in reversed(_body(run)[1:]):
         n_tokens += atom.n_tokens
         if n_tokens > min(overlap, room) or atom.is_heading:
             break
@@ -182,12 +182,14 @@ def _tail(run: list[Atom], overlap: int, room: int) -> list[Atom]:
     return tail[::-1]
 
 
+def _body(run: list[Atom]) -> list[Atom]:
+    """The atoms without the headings that they begin with."""
+    return list(dropwhile(lambda atom: atom.is_heading, run))
+
+
 def _chunk(text: str, run: list[Atom]) -> NewChunk | None:
     """A chunk; headings that it begins with are its context and no part of its text, unless there is nothing else."""
-    body = run
-    while body and body[0].is_heading:
-        body = body[1:]
-    body = body or run[-1:]
+    body = _body(run) or run[-1:]
     if not body:
         return None
     first, last = body[0], body[-1]
