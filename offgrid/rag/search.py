@@ -128,7 +128,7 @@ def _by_words(store: DataStore, question: Question, passages: Passages, allowed:
 
 def _share(passage: Passage, words: list[str]) -> float:
     """How many of the question's words the passage holds, of all; a word's beginning counts, as the index has stems."""
-    text = f"{passage.heading}\n{passage.text}".casefold()
+    text = f"{passage.heading}\n{passage.text}".lower()
     return sum(word[: max(4, len(word) - 3)] in text for word in words) / len(words)
 
 

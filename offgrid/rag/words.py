@@ -35,7 +35,8 @@ def index_words(heading: str, text: str) -> str | None:
 def words_of(question: str) -> list[str]:
     """The words that are worth looking for, each once; of a script without gaps each two characters side by side."""
     kinds = groupby(question[:MAX_QUERY_CHARS], _kind)
-    runs = ((kind, "".join(run).casefold()) for kind, run in kinds if kind)
+    # Not casefold: it makes ß two letters, which the index leaves as it is.
+    runs = ((kind, "".join(run).lower()) for kind, run in kinds if kind)
     found = dict.fromkeys(word for kind, run in runs for word in (_pairs(run) if kind == "gapless" else [run]))
     words = [word for word in found if any(c.isalnum() for c in word)]
     return ([word for word in words if word not in _EMPTY_WORDS] or words)[:MAX_QUERY_WORDS]
