@@ -6,7 +6,8 @@
 
 Needs Debian's or a like system's apt-get and dpkg-deb, and all-MiniLM-L6-v2 in models/. The documents go the way of
 every document (read, cut, embedded, indexed) into a server's knowledge base in this process, with the settings that are
-the defaults. What the questions are, and what is weak in them: `rag_questions.py`.
+the defaults. It stays in bench/build/rag; what is in it is not taken in again while the documents, the models and the
+code in INGEST are the same. What the questions are, and what is weak in them: `rag_questions.py`.
 
 A hit: a returned chunk that shares with an answer at least half of the shorter of the two. recall@n is the share of the
 questions with a hit among the first n, MRR@10 the mean of 1 / the place of the first hit, 0 beyond the tenth. What can
@@ -14,18 +15,18 @@ be set was set by the even questions ("tuned"); the odd ones ("test") were kept 
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-from rag_questions import Pair, QuestionSet, question_set  # noqa: E402
+from rag_questions import FOLDER, Pair, QuestionSet, question_set  # noqa: E402
 
 from offgrid import config  # noqa: E402
 from offgrid.app import App  # noqa: E402
@@ -34,6 +35,7 @@ from offgrid.rag.search import MODES, Question  # noqa: E402
 from offgrid.store.datastores import DataStore  # noqa: E402
 from offgrid.store.intake import Accepted  # noqa: E402
 
+INGEST = ("rag/chunk.py", "rag/words.py", "rag/ingest.py", "rag/readers/text.py", "sections.py", "store/migrations.py")
 N_RESULTS = 10
 COLUMNS = ("recall@1", "recall@5", "recall@10", "MRR@10")
 
@@ -41,23 +43,25 @@ COLUMNS = ("recall@1", "recall@5", "recall@10", "MRR@10")
 def run(quick: bool, threads: int = 0) -> dict:
     """The figures by mode and kind of question, with what they were measured on."""
     questions = question_set(quick)
-    with tempfile.TemporaryDirectory() as folder:
-        app = _start(Path(folder), threads)
-        try:
-            began = time.perf_counter()
-            store, n_chunks = _fill(app, questions, Path(folder) / "documents")
-            filled_s = time.perf_counter() - began
-            found = {mode: _measure(app, store, questions, mode) for mode in ("keyword", "vector", "hybrid")}
-            model = app.knowledge.embedding_model().id
-        finally:
-            app.stop()
+    app = _start(questions, threads)
+    try:
+        began = time.perf_counter()
+        store, n_new, n_chunks = _fill(app, questions)
+        filled_s = time.perf_counter() - began
+        found = {mode: _measure(app, store, questions, mode) for mode in MODES}
+        model = app.knowledge.embedding_model().id
+    finally:
+        app.stop()
     documents = {"documents": len(questions.documents), "chunks": n_chunks, "questions": len(questions.pairs)}
-    return {"model": model, **documents, "filled_s": filled_s, "modes": found}
+    return {"model": model, **documents, "new_chunks": n_new, "filled_s": filled_s, "modes": found}
 
 
-def _start(folder: Path, threads: int) -> App:
-    flags = {"paths.data_dir": str(folder / "data"), "paths.models_dir": str(REPO / "models"), "server.port": "0"}
-    settings = config.load(flags | {"engine.threads": str(threads)}, {})
+def _start(questions: QuestionSet, threads: int) -> App:
+    sources = [(REPO / "offgrid" / path).read_text() for path in INGEST]
+    models = sorted((path.name, path.stat().st_size) for path in (REPO / "models").glob("*.gguf"))
+    digest = hashlib.sha256(json.dumps([questions.documents, sources, models]).encode()).hexdigest()
+    paths = {"paths.data_dir": str(FOLDER / f"data-{digest[:16]}"), "paths.models_dir": str(REPO / "models")}
+    settings = config.load(paths | {"server.port": "0", "engine.threads": str(threads)}, {})
     app = App(settings, Logs(settings.log, settings.paths.data_dir))
     logging.getLogger("offgrid").setLevel(logging.WARNING)
     app.start()
@@ -66,22 +70,21 @@ def _start(folder: Path, threads: int) -> App:
     return app
 
 
-def _fill(app: App, questions: QuestionSet, folder: Path) -> tuple[DataStore, int]:
-    """The store that all documents are in, and how many chunks they were cut into."""
-    store, n_chunks = app.knowledge.stores.default("local"), 0
+def _fill(app: App, questions: QuestionSet) -> tuple[DataStore, int, int]:
+    """The store that all documents are in, how many chunks are new in it, and how many there are."""
+    knowledge, store = app.knowledge, app.knowledge.stores.default("local")
+    path, n_new = FOLDER / "document.md", 0
     for done, (name, text) in enumerate(questions.documents.items(), 1):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        document = app.knowledge.add(store, Accepted(name, path, is_upload=False), _go_on)
-        n_chunks += document.n_chunks
+        if knowledge.documents.hash_of(store, name) is None:
+            path.write_text(text)
+            n_new += knowledge.add(store, Accepted(name, path, is_upload=False), _go_on).n_chunks
         print(f"\r{done} of {len(questions.documents)} documents", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    return app.knowledge.stores.by_number(store.number), n_chunks
+    store = knowledge.stores.by_number(store.number)
+    return store, n_new, knowledge.documents.count(store)[1]
 
 
 def _measure(app: App, store: DataStore, questions: QuestionSet, mode: str) -> dict:
-    assert mode in MODES
     places, times_ms = [], []
     for pair in questions.pairs:
         began = time.perf_counter()
@@ -119,8 +122,8 @@ def _go_on() -> None:
 
 
 def _print(found: dict) -> None:
-    documents = f"{found['documents']} documents, {found['chunks']:,} chunks"
-    print(f"{documents}, filled in {found['filled_s']:.0f} s, {found['model']}")
+    documents = f"{found['documents']} documents, {found['chunks']:,} chunks, {found['questions']} questions"
+    print(f"{documents}; {found['new_chunks']:,} chunks taken in in {found['filled_s']:.0f} s; {found['model']}")
     print(f"{'':10}{'questions':>24}" + "".join(f"{name:>11}" for name in COLUMNS) + "  median ms")
     for mode, figures in found["modes"].items():
         for name, half in figures.items():
