@@ -72,6 +72,17 @@ def test_what_both_rankings_have_comes_before_what_one_has(shelf):
     assert set(shelf.names("lighthouse", top_k=3)) == {"both", "meaning", "words"}
 
 
+def test_the_best_of_one_ranking_comes_before_what_both_have_far_below(shelf):
+    shelf.add("best", "nothing alike", 5)
+    shelf.add("nearer", "something else", *range(10, 40))
+    shelf.add("wordier", "lighthouse, lighthouse", *[ACROSS] * 30)
+    shelf.add("middle", "the lighthouse and much else besides", 45)
+    found = shelf.names("lighthouse", top_k=20)
+    assert set(found[:2]) == {"best", "wordier"}
+    assert shelf.names("lighthouse", mode="vector", top_k=40).index("middle") == 31
+    assert shelf.names("lighthouse", mode="keyword", top_k=40).index("middle") == 30
+
+
 def test_each_mode_asks_only_what_it_says(shelf):
     shelf.add("words", "the lighthouse", 80)
     shelf.add("meaning", "nothing alike", 10)
