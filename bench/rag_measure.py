@@ -34,7 +34,9 @@ def main() -> None:
     faiss.omp_set_num_threads(N_THREADS)
     queries, base = base[:n_queries], base[n_queries:]
     rows = np.concatenate(list(rag_data.more(base, n_rows)))
-    exact, filtered = Vectors(rows.shape[1], prefilter_from=len(rows) + 1), Vectors(rows.shape[1], prefilter_from=1)
+    n_dim = rows.shape[1]
+    exact = Vectors(n_dim, prefilter_from=n_rows + 1)
+    filtered = Vectors(n_dim, prefilter_from=min(PREFILTER_FROM, n_rows // 2))
     found = {"rows": n_rows, "queries": n_queries, "build_s": _fill(exact, rows), "build_with_signs_s": None}
     found["build_with_signs_s"] = _fill(filtered, rows)
     found |= {f"{name}_ms": figure for name, figure in _times(_systems(rows, exact, filtered), queries).items()}

@@ -10,6 +10,7 @@ without either is in docs/knowledge-speed.md. Knows arrays only.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -23,8 +24,7 @@ class Planes:
 
     def __init__(self, centre: np.ndarray):
         n_dim = len(centre)
-        axes = np.random.default_rng(SEED).standard_normal((n_dim, n_dim))
-        self._turn = np.linalg.qr(axes)[0].astype(np.float32)  # (n_dim, n_dim), columns of unit length
+        self._turn = _directions(n_dim)
         self._offsets = centre.astype(np.float32) @ self._turn  # (n_dim,)
         self.n_words = -(-n_dim // WORD_BITS)
 
@@ -35,6 +35,13 @@ class Planes:
             bits = np.packbits(rows[start : start + STEP_ROWS] @ self._turn > self._offsets, axis=1)
             signs[start : start + STEP_ROWS, : bits.shape[1]] = bits
         return np.ascontiguousarray(signs.view(np.uint64).T)
+
+
+@cache  # beside a busy model this takes seconds instead of milliseconds: once for all stores of one dimension
+def _directions(n_dim: int) -> np.ndarray:
+    """(n_dim, n_dim) float32: columns of unit length at right angles to each other."""
+    axes = np.random.default_rng(SEED).standard_normal((n_dim, n_dim))
+    return np.linalg.qr(axes)[0].astype(np.float32)
 
 
 def distances(signs: Sequence[np.ndarray], sides: np.ndarray) -> list[np.ndarray]:
