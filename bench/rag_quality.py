@@ -78,8 +78,8 @@ def _fill(app: App, questions: QuestionSet) -> tuple[DataStore, int, int]:
         if knowledge.documents.hash_of(store, name) is None:
             path.write_text(text)
             n_new += knowledge.add(store, Accepted(name, path, is_upload=False), _go_on).n_chunks
-        print(f"\r{done} of {len(questions.documents)} documents", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        if done % 20 == 0:
+            print(f"{done} of {len(questions.documents)} documents", file=sys.stderr)
     store = knowledge.stores.by_number(store.number)
     return store, n_new, knowledge.documents.count(store)[1]
 
