@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import offgrid
 from offgrid.agents.mcp.servers import Servers
+from offgrid.agents.mcp.tools import mcp_tools
+from offgrid.agents.runs import Agents
 from offgrid.agents.tools.toolbox import Toolbox
 from offgrid.agents.tools.workspace import WORKSPACES, Workspaces
 from offgrid.api import access, audit
@@ -72,7 +74,7 @@ class App:
         self.variants = Variants(self.db)
         self.mcp = Servers(McpServerRows(self.db), config.agents, config.paths.data_dir, logs.worker_line)
         self.workspaces = Workspaces(config.paths.data_dir / WORKSPACES, config.agents.workspace_mb * 1_000_000)
-        self.toolbox = Toolbox(ToolSwitches(self.db))
+        self.toolbox = Toolbox(ToolSwitches(self.db), lambda: mcp_tools(self.mcp))
         own = OwnSettings(config.engine.models, self.variants.all)
         self.config = config = replace(config, engine=replace(config.engine, models=own))
         folders = [config.paths.models_dir, *config.paths.models_dirs]
@@ -83,6 +85,7 @@ class App:
         self.catalog = Catalog(folders, dict(config.engine.aliases), self.variants.all)
         budget = Budget(config.engine.ram_budget_mb * 1_000_000)
         self.pool = Pool(config.engine, budget, logs.worker_line, config.paths.data_dir / "cache")
+        self.agents = Agents(self.tasks, self.pool, self.toolbox)
         self.knowledge = Knowledge(
             *(self.db, self.tasks, self.pool, self.catalog, config.engine, config.rag),
             config.paths.data_dir / "uploads",

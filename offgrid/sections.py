@@ -177,8 +177,13 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """Limits of the tools and of MCP servers; which of them are on is in the database."""
+    """Limits of agents, of their tools and of MCP servers; which tools are on is in the database."""
 
+    max_steps: int = 30  # of one run
+    max_tokens: int = 20_000  # that a model writes in one run
+    run_timeout_s: float = 600
+    approve: tuple[str, ...] = ("http_get", "shell")  # tools, * for any text
+    approve_timeout_s: float = 300
     workspace_mb: int = 100  # of each owner's files
     tool_timeout_s: float = 30  # of http_get and of a program
     http_networks: tuple[IPv4Network | IPv6Network, ...] = ()  # besides the public internet

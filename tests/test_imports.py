@@ -29,7 +29,7 @@ BELOW = {
     "worker": {"procs", "grammar", "dialects"},
     "carry": {"procs", "net"},
     "rag": {"engine", "procs", "store", "net"},
-    "agents": {"engine", "rag", "store", "procs", "net"},
+    "agents": {"engine", "rag", "store", "procs", "net", "grammar"},
     "api": {"web", "net", "grammar", "dialects", "engine", "images", "rag", "agents", "store"},
 }
 TOP = {

@@ -23,7 +23,7 @@ ANYONE = "anyone"  # for everybody, but who sends credentials must send good one
 PASSWORD = "account:password"  # changing one's own, which who must change it may do
 _GUEST = frozenset({"chat", "responses"})
 _VIEWER = _GUEST | {"models", "stats", "account", "documents", PASSWORD}
-_USER = _VIEWER | {"embeddings", "models:load", "sessions", "tasks", "documents:write", "agents"}
+_USER = _VIEWER | {"embeddings", "models:load", "sessions", "tasks", "documents:write", "agents", "agents:run"}
 _ADMIN = _USER | {"models:manage", "documents:local", "users", "audit", "limits", "mcp", "agents:manage", "admin"}
 PERMISSIONS = {"guest": _GUEST, "viewer": _VIEWER, "user": _USER, "admin": _ADMIN}
 

@@ -1,5 +1,6 @@
 """/v1/agents/tools: what agents can do, and what the administrator lets them do."""
 
+from offgrid.agents.approvals import needs_approval
 from offgrid.agents.tools.tool import Tool
 from offgrid.agents.tools.toolbox import Toolbox
 from offgrid.api.endpoint import endpoint
@@ -19,16 +20,20 @@ TOOL = {
     "enabled": bool,
     "source": str,
     "needs_approval": bool,
+    "unusable": (str, None),
     "roles": [ROLES],
 }
 
 
 @endpoint(query=(ALL,), answer={"tools": [TOOL], "count": int, "total": int, "enabled_count": int})
 def list_tools(request: Request, app, asked: Asked) -> Response:
-    """The tools that one's agents can use; `parameters` is the JSON Schema of a tool's arguments."""
+    """The tools that one's agents can use.
+
+    `parameters` is the JSON Schema of a tool's arguments, `unusable` why no model is offered it.
+    """
     tools = app.toolbox.tools() if asked["all"] == "true" else app.toolbox.for_somebody(request.who)
     counts = {"total": len(app.toolbox.tools()), "enabled_count": _n_enabled(app.toolbox)}
-    shown = [_shape(app.toolbox, tool) for tool in tools]
+    shown = [_shape(app, tool) for tool in tools]
     return Response.json({"tools": shown, "count": len(shown), **counts})
 
 
@@ -48,14 +53,15 @@ def _n_enabled(toolbox: Toolbox) -> int:
     return sum(map(toolbox.is_on, toolbox.tools()))
 
 
-def _shape(toolbox: Toolbox, tool: Tool) -> dict:
+def _shape(app, tool: Tool) -> dict:
     return {
         "name": tool.name,
         "description": tool.description,
         "parameters": tool.parameters,
         "type": "function",
-        "enabled": toolbox.is_on(tool),
+        "enabled": app.toolbox.is_on(tool),
         "source": tool.source,
-        "needs_approval": tool.needs_approval,
+        "needs_approval": needs_approval(tool.name, app.config.agents.approve),
+        "unusable": app.toolbox.why_unusable(tool) or None,
         "roles": list(tool.roles),
     }

@@ -31,6 +31,7 @@ ASKED = {
     "/v1/embeddings": "input",
     "/v1/messages": "messages",
     "/v1/responses": "input",
+    "/v1/agents/run": "prompt",
     "/ollama/v1/chat/completions": "messages",
     **{f"{place}/api/{name}": field for name, field in OLLAMA.items() for place in ("", "/ollama")},
 }

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import partial
 
 from offgrid.api import (
+    agent_tasks,
     agent_tools,
+    agents,
     api_keys,
     audit,
     auth,
@@ -244,6 +246,12 @@ ROUTES = (
     Route("GET", "/v1/agents/mcp/{name}", mcp.get_server, "mcp"),
     Route("PATCH", "/v1/agents/mcp/{name}", mcp.switch_server, "mcp"),
     Route("DELETE", "/v1/agents/mcp/{name}", mcp.remove_server, "mcp"),
+    Route("POST", "/v1/agents/run", agents.run_agent, "agents:run"),
+    Route("GET", "/v1/agents/tasks", agent_tasks.list_tasks, "agents"),
+    Route("GET", "/v1/agents/tasks/{id}", agent_tasks.get_task, "agents"),
+    Route("DELETE", "/v1/agents/tasks/{id}", agent_tasks.delete_task, "agents"),
+    Route("POST", "/v1/agents/tasks/{id}/cancel", agent_tasks.cancel_task, "agents"),
+    Route("POST", "/v1/agents/tasks/{id}/approve", agent_tasks.approve_call, "agents"),
     Route("GET", "/v1/agents/tools", agent_tools.list_tools, "agents"),
     Route("PATCH", "/v1/agents/tools", agent_tools.switch_tool, "agents:manage"),
     Route("POST", "/v1/models/verify", verify.verify_model, "models:manage"),

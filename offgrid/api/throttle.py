@@ -29,7 +29,7 @@ from offgrid.web.message import Request
 
 # The permissions of routes that compute: only there do tokens and `concurrent` count, so that the page of somebody
 # whose answer is being written, or whose tokens are used up, still opens.
-COMPUTING = frozenset({"chat", "embeddings"})
+COMPUTING = frozenset({"chat", "embeddings", "agents:run"})
 MINUTE_S = 60
 # The last bytes of a stream arrive before its place is given back: who asks again at once is not to be told off.
 GRACE_S = 0.25
@@ -124,8 +124,10 @@ class Throttle:
         self._counters: dict[tuple[str, str, str], Counter] = {}  # (scope, id, member of a role or "")
         self._swept_at = now()
 
-    def admit(self, request: Request, permission: str) -> AbstractContextManager:
+    def admit(self, request: Request, permission: str, *, is_new: bool = True) -> AbstractContextManager:
         """A context that lasts as long as the request is answered; at its end the request's tally is charged.
+
+        `is_new` False: what goes on after its request was answered, and was counted as a request with that.
 
         Puts OpenAI's x-ratelimit-* headers into the request's `answer_headers`. Where only places are missing, it waits
         a moment for one. Raises RateLimited.
@@ -140,12 +142,13 @@ class Throttle:
                 return _FREE
             now = self._now()
             standings, late = self._weigh(rules, now, does_compute)
+            late = late if is_new else [s for s in late if s.type != "requests"]
             if late and all(s.type == "concurrent" for s in late) and self._wait_for_places(rules):
                 rules, now = self._rules(who), self._now()  # anew: the lock was open meanwhile
                 standings, late = self._weigh(rules, now, does_compute)
             if not late:
                 for rule in rules:
-                    rule.counter.requests.add(1, now)
+                    rule.counter.requests.add(is_new, now)
                     rule.counter.n_running += does_compute
                     rule.counter.used_at = now
         request.answer_headers.update(_headers(standings, 0 if late else 1))

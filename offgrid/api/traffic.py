@@ -107,12 +107,13 @@ class Traffic:
         if request.error is not None:
             self.count_error(request.error)
         if request.tally.model and request.tally.service:  # else a model was loaded at most, not asked
-            self._count_model(request.tally, seconds)
+            self.count_model(request.tally, seconds)
 
     def count_error(self, error: ApiError) -> None:
         self.errors.add(1, str(error.status), error.code or error.type)
 
-    def _count_model(self, tally: Tally, seconds: float) -> None:
+    def count_model(self, tally: Tally, seconds: float) -> None:
+        """What a model was asked; `end` does it for what belongs to a request."""
         model = tally.model
         self._last_used[model] = time.time()
         self._model_duration.observe(seconds, model, tally.service)

@@ -106,15 +106,18 @@ class TaskRows:
             raise _not_found(id)
         return _task(row)
 
-    def list(self, owner: str, limit: int, offset: int) -> list[Task]:
-        """Newest first."""
+    def list(self, owner: str, limit: int, offset: int, name: str | None = None) -> list[Task]:
+        """Newest first; with `name` only tasks of that name."""
         rows = self._db.read(
-            "SELECT * FROM tasks WHERE owner = ? ORDER BY number DESC LIMIT ? OFFSET ?", (owner, limit, offset)
+            "SELECT * FROM tasks WHERE owner = ?1 AND (?2 IS NULL OR name = ?2)"
+            " ORDER BY number DESC LIMIT ?3 OFFSET ?4",
+            (owner, name, limit, offset),
         )
         return [_task(row) for row in rows]
 
-    def count(self, owner: str) -> int:
-        return self._db.row("SELECT count(*) FROM tasks WHERE owner = ?", (owner,))[0]
+    def count(self, owner: str, name: str | None = None) -> int:
+        row = self._db.row("SELECT count(*) FROM tasks WHERE owner = ?1 AND (?2 IS NULL OR name = ?2)", (owner, name))
+        return row[0]
 
     def delete(self, owner: str, id: str) -> None:
         """Raises NotFound, and Conflict for one that has not ended."""

@@ -1,9 +1,9 @@
 """Long work in the background: a function on a thread of its own, its progress and its end kept as a task.
 
 Here, beside the rows, because everybody who has long work (api, rag, agents) may import this room. Knows nothing of
-what the work does. Must stay true: at most N_THREADS work at once and N_WAITING wait; every task ends in exactly one of
-ENDS, kept at once; progress is kept at most every SAVE_INTERVAL_S for each task (an SD card wears), and read from
-memory meanwhile.
+what the work does. Must stay true: at most N_THREADS work at once and N_WAITING wait, and beside them N_AT_ONCE that do
+little but wait for models and people; every task ends in exactly one of ENDS, kept at once; progress is kept at most
+every SAVE_INTERVAL_S for each task (an SD card wears), and read from memory meanwhile.
 """
 
 import json
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 N_THREADS = 2  # the processor belongs to the models
 N_WAITING = 64
+N_AT_ONCE = 64
 SAVE_INTERVAL_S = 5.0
 N_LOG_LINES = 100  # of one task; the oldest ones go
 MAX_LINE_CHARS = 500
@@ -39,9 +40,13 @@ class Interrupted(Cancelled):
 class Run:
     """One task at work, as its function sees it; `report` and `note` are for that function's thread."""
 
-    def __init__(self, task: Task, work: "Work", save: Callable[[Task], None], now: Callable[[], float]):
+    def __init__(
+        self, task: Task, work: "Work", save: Callable[[Task], None], now: Callable[[], float], *, is_at_once: bool
+    ):
         self.work = work
+        self.is_at_once = is_at_once
         self.task = task
+        self.on_end: Callable[[], None] = lambda: None
         self.is_cancelled = self.is_interrupted = False  # set by any thread; only ever to True
         self._save = save
         self._now = now
@@ -58,6 +63,11 @@ class Run:
         self.check()
         line = {"at": time.time(), "message": message[:MAX_LINE_CHARS], "level": level}
         self.task = replace(self.task, logs=[*self.task.logs, line][-N_LOG_LINES:], updated_at=line["at"])
+        self._save_now_and_then()
+
+    def keep(self, result: Any) -> None:
+        """What has come of it so far: it stays the task's result unless its work returns another."""
+        self.task = replace(self.task, result=json.loads(json.dumps(result)), updated_at=time.time())
         self._save_now_and_then()
 
     def check(self) -> None:
@@ -88,18 +98,34 @@ class Tasks:
         self._now = now
         self._runs: dict[str, Run] = {}  # waiting or at work
         self._waiting: deque[Run] = deque()
-        self._n_working = 0
+        self._n_working = self._n_at_once = 0
         self._is_stopping = False
         self._changed = threading.Condition()
 
-    def start(self, owner: str, name: str, description: str, work: Work) -> Task:
-        """A new task; `work` is called as soon as a thread is free. Raises Unavailable when too many wait."""
+    def start(
+        self,
+        owner: str,
+        name: str,
+        description: str,
+        work: Work,
+        *,
+        at_once: bool = False,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Task:
+        """A new task; `work` is called as soon as a thread is free.
+
+        `at_once`: on a thread of its own, now, for work that mostly waits. `on_end` is called by the thread that worked
+        once the end is kept, and must not raise. Raises Unavailable when there are too many.
+        """
         with self._changed:
             if self._is_stopping:
                 raise Unavailable("The server is stopping.", code="server_stopping")
-            if len(self._runs) >= N_THREADS + N_WAITING:
-                raise Unavailable(f"{len(self._runs)} tasks are unfinished, and that is the most.", retry_after_s=10)
-            return self._begin(self._rows.add(owner, name, description), work)
+            n, n_most = len(self._runs) - self._n_at_once, N_THREADS + N_WAITING
+            if at_once:
+                n, n_most = self._n_at_once, N_AT_ONCE
+            if n >= n_most:
+                raise Unavailable(f"{n} tasks are unfinished, and that is the most.", retry_after_s=10)
+            return self._begin(self._rows.add(owner, name, description), work, is_at_once=at_once, on_end=on_end)
 
     def resume(self, id: str, work: Work) -> Task | None:
         """Go on with a task that an earlier server did not finish; None when there is no such task."""
@@ -112,13 +138,13 @@ class Tasks:
         run = self._runs.get(id)  # before the row: it leaves memory only when its end is kept
         return run.task if run is not None and run.task.owner == owner else self._rows.get(owner, id)
 
-    def list(self, owner: str, limit: int, offset: int) -> list[Task]:
-        """Newest first."""
+    def list(self, owner: str, limit: int, offset: int, name: str | None = None) -> list[Task]:
+        """Newest first; with `name` only tasks of that name."""
         live = {id: run.task for id, run in dict(self._runs).items()}
-        return [live.get(task.id, task) for task in self._rows.list(owner, limit, offset)]
+        return [live.get(task.id, task) for task in self._rows.list(owner, limit, offset, name)]
 
-    def count(self, owner: str) -> int:
-        return self._rows.count(owner)
+    def count(self, owner: str, name: str | None = None) -> int:
+        return self._rows.count(owner, name)
 
     def cancel(self, owner: str, id: str) -> Task:
         """End a waiting task now, one at work as soon as it looks. Raises NotFound, Conflict when it has ended."""
@@ -144,7 +170,7 @@ class Tasks:
             self._waiting.clear()
             for run in self._runs.values():
                 run.is_cancelled = run.is_interrupted = True
-            self._changed.wait_for(lambda: not self._n_working, timeout_s)
+            self._changed.wait_for(lambda: not self._n_working and not self._n_at_once, timeout_s)
             self._runs.clear()
             self._interrupt_unfinished()
 
@@ -154,21 +180,30 @@ class Tasks:
         except StorageFull as error:  # no reason not to start, or not to stop
             log.warning("unfinished tasks could not be marked: %s", error.message)
 
-    def _begin(self, task: Task, work: Work) -> Task:
-        """Put a pending task in the queue; the lock is held."""
-        run = self._runs[task.id] = Run(task, work, self._rows.save, self._now)
-        self._waiting.append(run)
-        self._begin_next()
+    def _begin(
+        self, task: Task, work: Work, *, is_at_once: bool = False, on_end: Callable[[], None] = lambda: None
+    ) -> Task:
+        """Put a pending task in the queue, or to work; the lock is held."""
+        run = self._runs[task.id] = Run(task, work, self._rows.save, self._now, is_at_once=is_at_once)
+        run.on_end = on_end
+        if is_at_once:
+            self._n_at_once += 1
+            self._put_to_work(run)
+        else:
+            self._waiting.append(run)
+            self._begin_next()
         return run.task
 
     def _begin_next(self) -> None:
         """Give free threads to those who wait; the lock is held."""
         while self._waiting and self._n_working < N_THREADS:
-            run = self._waiting.popleft()
-            now = time.time()
-            run.task = replace(run.task, status="running", started_at=now, updated_at=now)
             self._n_working += 1
-            threading.Thread(target=self._do, args=(run,), name=f"task:{run.task.name}", daemon=True).start()
+            self._put_to_work(self._waiting.popleft())
+
+    def _put_to_work(self, run: Run) -> None:
+        now = time.time()
+        run.task = replace(run.task, status="running", started_at=now, updated_at=now)
+        threading.Thread(target=self._do, args=(run,), name=f"task:{run.task.name}", daemon=True).start()
 
     def _do(self, run: Run) -> None:
         end = self._work(run)
@@ -178,8 +213,13 @@ class Tasks:
                     self._end(run, **end)
             except Exception:  # the disk is full: the next start marks it as interrupted
                 log.exception("the end of the task %s could not be kept", run.task.id)
-            self._n_working -= 1
+            if not run.is_at_once:
+                self._n_working -= 1
             self._begin_next()
+            self._changed.notify_all()
+        run.on_end()
+        with self._changed:
+            self._n_at_once -= run.is_at_once
             self._changed.notify_all()
 
     def _work(self, run: Run) -> dict[str, Any]:

@@ -151,7 +151,13 @@ CALCULATOR = Tool(
     name="calculator",
     description="Compute arithmetic exactly. Angles are radians, log is to base 10, ln is natural.",
     parameters=parameters(
-        "expression", expression={"type": "string", "description": "For example: (2 + 3) * sqrt(16)"}
+        "expression",
+        expression={
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_CHARS,
+            "description": "For example: (2 + 3) * sqrt(16)",
+        },
     ),
     run=run,
 )

@@ -64,5 +64,4 @@ HTTP_GET = Tool(
     parameters=parameters("url", url={"type": "string", "description": "Begins with http:// or https://"}),
     run=run,
     is_on_by_default=False,
-    needs_approval=True,
 )

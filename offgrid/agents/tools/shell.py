@@ -95,6 +95,5 @@ SHELL = Tool(
     run=run,
     roles=ADMINS,
     is_on_by_default=False,
-    needs_approval=True,
     needs_workspace=True,
 )

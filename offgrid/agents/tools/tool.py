@@ -39,8 +39,7 @@ class Context:
 class Tool:
     """`parameters` is a JSON Schema of an object; `run` is given arguments that follow it, and raises ToolError.
 
-    `source` is "builtin" or "mcp:SERVER". `needs_approval`: a person is to be asked before each call, unless whoever
-    starts the agent has said otherwise. `needs_workspace`: it is for people with files of their own.
+    `source` is "builtin" or "mcp:SERVER". `needs_workspace`: it is for people with files of their own.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Tool:
     run: Callable[[dict[str, Any], Context], str]
     roles: tuple[str, ...] = PEOPLE
     is_on_by_default: bool = True
-    needs_approval: bool = False
     needs_workspace: bool = False
     source: str = BUILT_IN
 

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from offgrid.agents.step_grammar import why_unusable
 from offgrid.agents.tools.arguments import problem_of
 from offgrid.agents.tools.calculator import CALCULATOR
 from offgrid.agents.tools.clock import CURRENT_TIME
@@ -60,6 +61,22 @@ class Toolbox:
         """The tools that are on and that they may use."""
         return [tool for tool in self.tools() if self.is_on(tool) and not tool.refusal(who)]
 
+    def why_unusable(self, tool: Tool) -> str:
+        """Why no model is offered a tool, for its schema's sake; "" where it is."""
+        return why_unusable(tool.parameters)
+
+    def why_not(self, name: str, who: Principal) -> str:
+        """Why somebody's agent may not call the tool of that name; "" where it may."""
+        tool = self._find(name)
+        if tool is None:
+            names = [tool.name for tool in self.for_somebody(who)]
+            return f"There is no tool {name[:80]!r}.{_hint(name, names)} There are {', '.join(names) or 'none'}."
+        if not self.is_on(tool):
+            return f"The tool {name} is switched off."
+        return tool.refusal(who) or (
+            f"The tool {name} cannot be used. {why}" if (why := self.why_unusable(tool)) else ""
+        )
+
     def switch(self, name: str, *, is_on: bool) -> None:
         """Switch a tool on or off, for everybody and for good. Raises NotFound, StorageFull."""
         names = [tool.name for tool in self.tools()]
@@ -69,15 +86,17 @@ class Toolbox:
 
     def call(self, name: str, arguments: Any, context: Context) -> str:
         """Run a tool for whoever `context` says, and give what it answers. Raises ToolError."""
-        tool = next((tool for tool in self.tools() if tool.name == name), None)
-        if tool is None:
-            names = [tool.name for tool in self.for_somebody(context.who)]
-            raise ToolError(f"There is no tool {name[:80]!r}.{_hint(name, names)} There are {', '.join(names)}.")
-        if not self.is_on(tool):
-            raise ToolError(f"The tool {name} is switched off.")
-        if problem := tool.refusal(context.who) or problem_of(arguments, tool.parameters):
+        if why := self.why_not(name, context.who):
+            raise ToolError(why)
+        tool = self._find(name)
+        if tool is None:  # its server was removed this very moment
+            raise ToolError(f"The tool {name} is gone.")
+        if problem := problem_of(arguments, tool.parameters):
             raise ToolError(problem)
         return cut(tool.run(arguments, context), MAX_RESULT_CHARS)
+
+    def _find(self, name: str) -> Tool | None:
+        return next((tool for tool in self.tools() if tool.name == name), None)
 
 
 def _hint(name: str, names: list[str]) -> str:
