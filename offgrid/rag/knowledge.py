@@ -77,7 +77,6 @@ class Knowledge:
 
     def start(self) -> None:
         """Go on with what an earlier server did not finish, and clear away what it left."""
-        self.uploads.mkdir(parents=True, exist_ok=True)
         try:
             self.documents.drop_unasked()
             self._resume()
@@ -90,7 +89,7 @@ class Knowledge:
             if self._tasks.resume(task, lambda run: self._take_in_all(run)) is None:
                 self._give_up(task)
         kept = self._intake.uploads()
-        for path in self.uploads.iterdir():
+        for path in self.uploads.glob("*"):
             if str(path) not in kept:
                 path.unlink(missing_ok=True)
 
