@@ -28,7 +28,13 @@ EXAMPLES = (
         "2021-03-14 09:26:53 JST (UTC+0900), Sunday",
         "It is 09:26 in Tokyo.",
     ),
-    ("How much is 12% of 250, plus 4 factorial?", "calculator", {"expression": "0.12*250 + 4!"}, "54", "It is 54."),
+    (
+        "What is the square of 12, plus the factorial of 4?",
+        "calculator",
+        {"expression": "12^2 + 4!"},
+        "168",
+        "168",
+    ),
 )
 
 

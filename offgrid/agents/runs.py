@@ -118,6 +118,8 @@ class AgentRun:
             log.exception("the agent run %s failed", self.id)
             self.error = InternalError(f"Something went wrong here. The log says more, under task {self.id}.")
             self.outcome = Outcome(FAILED, error=self.error.message)
+        finally:
+            task_run.keep(self.snapshot())
         if self.error is not None and _is_end_of_server(self.error):
             raise Interrupted
         if not self.outcome.is_answered:

@@ -41,6 +41,8 @@ def step_grammar(tools: Sequence[Tool]) -> str:
 
 def why_unusable(parameters: object) -> str:
     """Why no model can be held to a tool's schema, so that it is not offered; "" where it can."""
+    if not isinstance(parameters, dict):
+        return "Its schema is not that of an object."
     try:
         text = json.dumps(parameters)
     except (ValueError, RecursionError):
