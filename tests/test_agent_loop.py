@@ -122,6 +122,15 @@ def test_chain_of_thought_calls_nothing():
     assert bench.steps[0].content == "One.\nTwo."
 
 
+def test_thoughts_without_end_are_not_asked_for_again_and_again():
+    for max_steps, n_asked, status in ((1, 1, "step_limit"), (9, 3, "failed")):
+        bench = Bench(
+            WrittenModel("Thought: " + "x " * 300), style="cot", tools=(), budget=Budget(max_steps, 9, 999, 60)
+        )
+        outcome = bench.run()
+        assert (outcome.status, outcome.output, len(bench.model.asked)) == (status, "", n_asked) and outcome.error
+
+
 def test_native_calls_are_made_together_and_answered_each_by_its_id():
     calls = (("calculator", '{"expression": "1"}'), ("read_file", '{"path": "a"}'))
     reply = Reply("Two at once.", "I think.", calls, Finish("tool_calls", Usage(1, 1)))

@@ -34,7 +34,7 @@ MOST_REPEATS = 3  # identical calls in a row, the last of which is not made
 MOST_CUT = 2  # steps in a row that are too long
 LAST_SHARE = 0.75  # of the time; what is left is for the answer
 WHY = {
-    STEP_LIMIT: "All {budget.max_steps} steps of the run were used; the last one was for the answer.",
+    STEP_LIMIT: "All {budget.max_steps} steps of the run were used; the last one was kept for the answer.",
     TOKEN_LIMIT: "The run's limit of {budget.max_total_tokens} tokens was reached.",
     TIME_LIMIT: "The run's time of {budget.max_s:g} s was over.",
     LOOP: "The model made the same call again and again.",
@@ -89,17 +89,17 @@ class Loop:
                 self._tell("thought", move.thought)
             if move.answer is not None:
                 return self._answered(move, why)
-            if move.problem and why:
+            if move.problem and (why or self._n_asked >= self._budget.max_steps):
                 self._tell("error", NO_ANSWER)
-                return Outcome(why, error=f"{self._said(why)} {NO_ANSWER}")
+                return Outcome(why or STEP_LIMIT, error=f"{self._said(why or STEP_LIMIT)} {NO_ANSWER}")
             self._go_on(transcript, move)
 
     # --- inside ---
 
     def _why_last(self) -> str:
         """Why the next step must be the answer; "" while it need not."""
-        if not self._tools:
-            return ""
+        if not self._tools and not self._n_cut:
+            return ""  # it can do nothing but answer
         if self._n_repeats >= MOST_REPEATS:
             return LOOP
         if self._n_cut >= MOST_CUT:
