@@ -10,7 +10,7 @@ from offgrid.api.uploads import MAX_NAME_CHARS
 from offgrid.errors import BadRequest
 from offgrid.web.message import Request, Response
 
-WHICH = (Field("id", Text(1, MAX_NAME_CHARS), "The document's id or its name."), STORE)
+WHICH = (Field("id", Text(1, MAX_NAME_CHARS, is_unicode=True), "The document's id or its name."), STORE)
 
 
 @endpoint(query=(*paging.PAGE, STORE), answer={"documents": [DOCUMENT], **PAGE})

@@ -22,7 +22,11 @@ DETAILS = ("kb_top_k", "kb_min_score")
 USE_KNOWLEDGE_BASE = (
     Field(SWITCHES[0], Flag(), "Look the last message of the user up in a data store, and cite what was found."),
     Field(SWITCHES[1], Flag(), "The same, shorter."),
-    Field("datastore_id", Text(1, 100), "Which data store, and that it is to be used; else one's own knowledge base."),
+    Field(
+        "datastore_id",
+        Text(1, 100, is_unicode=True),
+        "Which data store, and that it is to be used; else one's own knowledge base.",
+    ),
     Field("kb_top_k", Whole(1, MAX_PASSAGES), "How many passages at most.", 5),
     Field("kb_min_score", Number(-1, 1), "The least likeness of a passage to the question; usually 0.2."),
 )

@@ -9,11 +9,11 @@ from offgrid.api.access import PERMISSIONS
 from offgrid.api.answers import JSON
 from offgrid.api.endpoint import endpoint
 from offgrid.api.fields import Asked, Field, Object, required
-from offgrid.api.knowledge import DOCUMENT, MAX_TAG_CHARS, STORE, Metadata, Switch, as_json, store_for
+from offgrid.api.knowledge import DOCUMENT, MAX_TAG_CHARS, STORE, Metadata, Switch, as_json, require_rag, store_for
 from offgrid.api.shapes import Text
 from offgrid.api.tasks import TASK
 from offgrid.api.tasks import as_json as task_as_json
-from offgrid.api.uploads import MAX_NAME_CHARS, Received, document_name, file_name, receive
+from offgrid.api.uploads import MAX_NAME_CHARS, Received, document_name, file_name, private, receive
 from offgrid.errors import BadRequest, PermissionDenied
 from offgrid.rag.folders import allowed_path, files_below
 from offgrid.rag.readers.formats import is_text
@@ -33,7 +33,11 @@ INGEST = (
     Field("name", NAME, "What the document is called; its extension tells what it is.", example="notes.md"),
     Field("content", Text(1, is_unicode=True), "Its text.", example="Water boils at 100 degrees."),
     Field("url", Text(1, 8192), "Where it is fetched from, where the setting rag.fetch_urls allows it."),
-    Field("path", Text(1, 4096), "A file or folder of the server's, below one of rag.roots; for administrators."),
+    Field(
+        "path",
+        Text(1, 4096, is_unicode=True),
+        "A file or folder of the server's, below one of rag.roots; for administrators.",
+    ),
     METADATA,
     REPLACE,
     BACKGROUND,
@@ -54,12 +58,15 @@ ACCEPTED = {"success": True, "message": str, "task": TASK}
 @endpoint(upload=INGEST, answers={200: {JSON: ADDED}, 202: {JSON: ACCEPTED}})
 def ingest(request: Request, app) -> Response:
     """Add documents: a text, files, or what a path or an address names."""
+    require_rag(app)  # before a file fills the disk
     with receive(request, app, Object(*INGEST)) as (asked, files):
         store = store_for(request, app, asked, "read_write")
         sources = [name for name in ("content", "url", "path") if name in asked] + (["file"] if files else [])
         if len(sources) != 1:
             given = " and ".join(sources) or "none of them"
             raise BadRequest(f"Send one of content, url and path, or files as multipart/form-data; it is {given}.")
+        if len(files) > 1 and "name" in asked:
+            raise BadRequest("name goes with one file; several have their own names.", param="name")
         if "path" in asked:
             return add_path(request, app, store, asked)
         if "url" in asked:
@@ -149,7 +156,7 @@ def _text_file(app, asked: Asked) -> Received:
     data = asked["content"].encode()
     if len(data) > app.config.rag.max_file_bytes:
         raise BadRequest(f"content has {len(data)} bytes; rag.max_file_bytes is the most.", param="content")
-    with open(path, "xb") as file:
+    with open(path, "xb", opener=private) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

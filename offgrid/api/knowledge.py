@@ -10,16 +10,22 @@ from offgrid.store.passages import Passage
 from offgrid.web.message import Request, parse_json_object
 
 MAX_TAGS = 50
+MAX_TAG_NAME_CHARS = 200
 MAX_TAG_CHARS = 2000
 
 
 class Metadata(Shape):
     """What people note about a document: names with texts; numbers and booleans are taken as texts."""
 
-    wanted = f"an object of up to {MAX_TAGS} names with texts of up to {MAX_TAG_CHARS} characters"
+    wanted = (
+        f"an object of up to {MAX_TAGS} names of up to {MAX_TAG_NAME_CHARS} characters with texts of up to "
+        f"{MAX_TAG_CHARS} characters"
+    )
 
     def read(self, value: object, path: str) -> dict[str, str]:
         if not isinstance(value, dict) or len(value) > MAX_TAGS:
+            raise wrong(path, self.wanted, value)
+        if any(len(name) > MAX_TAG_NAME_CHARS for name in value):
             raise wrong(path, self.wanted, value)
         return {name: self._text(one, f"{path}.{name[:80]}") for name, one in value.items()}
 
@@ -35,7 +41,12 @@ class Metadata(Shape):
 
     def schema(self) -> dict:
         value = {"type": ["string", "number", "boolean"], "maxLength": MAX_TAG_CHARS}
-        return {"type": "object", "additionalProperties": value, "maxProperties": MAX_TAGS}
+        return {
+            "type": "object",
+            "additionalProperties": value,
+            "maxProperties": MAX_TAGS,
+            "propertyNames": {"maxLength": MAX_TAG_NAME_CHARS},
+        }
 
 
 class Switch(Flag):
@@ -55,7 +66,7 @@ class Decimal(Number):
             raise wrong(path, self.wanted, text) from None
 
 
-STORE = Field("datastore_id", Text(1, 100), "The data store; without it, one's own knowledge base.")
+STORE = Field("datastore_id", Text(1, 100, is_unicode=True), "The data store; without it, one's own knowledge base.")
 DOCUMENT = {
     "id": str,
     "name": str,

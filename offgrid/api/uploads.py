@@ -46,7 +46,8 @@ def receive(request: Request, app, fields: Object) -> Iterator[tuple[Asked, list
             pieces = request.incoming.pieces() if request.incoming else iter(())
             for part in read_parts(request.headers.get("content-type", ""), pieces):
                 if part.filename is None:
-                    texts[part.name] = part.text(MAX_FIELD_BYTES)
+                    if part.name in fields.fields:  # others are passed over: a thousand of them would fill the memory
+                        texts[part.name] = part.text(MAX_FIELD_BYTES)
                 elif part.filename:  # browsers send an empty name where no file was chosen
                     if len(files) == MAX_FILES:
                         raise BadRequest(f"One request may bring {MAX_FILES} files.")
@@ -73,6 +74,11 @@ def document_name(name: str) -> str:
     return name if name.strip(". ") else "document"
 
 
+def private(path: str, flags: int) -> int:
+    """An `opener`: nobody else on this machine reads what people send."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -82,7 +88,7 @@ def _keep(part: Part, app) -> Received:
     most = app.config.rag.max_file_bytes
     n_bytes = 0
     try:
-        with written_to(path.parent), open(path, "xb") as file:
+        with written_to(path.parent), open(path, "xb", opener=private) as file:
             for piece in part.pieces:
                 n_bytes += len(piece)
                 if n_bytes > most:

@@ -20,6 +20,10 @@ class FetchedDocument:
     content_type: str
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def fetch_document(url: str, path: Path, max_bytes: int, check: Check) -> FetchedDocument:
     """Fetch a document into the new file `path`. Raises what `net.fetch` does, BadGateway, and what `check` does."""
     stopped: list[BaseException] = []
@@ -33,7 +37,7 @@ def fetch_document(url: str, path: Path, max_bytes: int, check: Check) -> Fetche
         return False
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "xb") as file:
+    with open(path, "xb", opener=_private) as file:
         try:
             fetched = fetch(
                 *(url,), max_bytes=max_bytes, timeout_s=TIMEOUT_S, allow=AddressRules(), into=file,

@@ -40,7 +40,7 @@ NEW = (
 )
 GRANTEE = {"user_id": str, "username": str, "icon": None, "permission_level": LEVELS}
 SHARE = (
-    required("target_username", Text(1), "An account's name, or * for everybody.", "ada"),
+    required("target_username", Text(1, is_unicode=True), "An account's name, or * for everybody.", "ada"),
     Field("permission_level", Choice(LEVELS[:-1]), "What they may do.", LEVELS[0]),
 )
 VECTORIZER = {

@@ -16,7 +16,7 @@ LEAST = "The least likeness of a passage to the question, in percent: (cosine + 
 QUERY = required("query", Text(1, MAX_QUERY_CHARS, is_unicode=True), "What is looked for.", "What are our Q3 targets?")
 MANY = Field("top_k", TOP_K.shape, TOP_K.means, 10)
 RAG_QUERY = (
-    required("datastore_id", Text(1, 100), "The data store.", "9b2f0c1e-4a53-4f8e-9d7e-0d2f6a1c5b77"),
+    required("datastore_id", Text(1, 100, is_unicode=True), "The data store.", "9b2f0c1e-4a53-4f8e-9d7e-0d2f6a1c5b77"),
     QUERY,
     MANY,
     Field("min_similarity", PERCENT, LEAST, 50),

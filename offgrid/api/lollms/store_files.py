@@ -19,7 +19,7 @@ from offgrid.web.message import Request, Response
 
 MAX_LISTED = 100_000
 LOLLMS_TASK = {**TASK, "file_name": (str, None), "total_files": int, "owner_username": str}
-FILENAME = required("filename", Text(1, MAX_NAME_CHARS), "The file's name.", "law.txt")
+FILENAME = required("filename", Text(1, MAX_NAME_CHARS, is_unicode=True), "The file's name.", "law.txt")
 UPLOAD = (
     Field("manual_metadata_json", Metadata(), "Notes about these files: a JSON object.", {}),
     Ignored("metadata_option", "Notes are those that are sent; none are made up."),
@@ -81,7 +81,9 @@ def delete_file(request: Request, app, id: str, filename: str) -> Response:
 
 
 @endpoint(
-    body=(required("filenames", ListOf(Text(1, MAX_NAME_CHARS), 1000, 1), "Which files.", ["law.txt"]),),
+    body=(
+        required("filenames", ListOf(Text(1, MAX_NAME_CHARS, is_unicode=True), 1000, 1), "Which files.", ["law.txt"]),
+    ),
     answer={"message": str, "deleted_count": int, "failed_files": [str]},
 )
 def delete_files(request: Request, app, asked: Asked, id: str) -> Response:
