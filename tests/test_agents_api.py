@@ -11,6 +11,7 @@ import tiny_models
 from people import People
 from running import RunningServer, wait_until
 
+import offgrid
 from offgrid.agents.steps import STATUSES
 from offgrid.api.agents import ANSWER, EVENT
 from offgrid.api.answers import schema_of
@@ -271,3 +272,19 @@ def test_a_limit_of_tokens_holds_for_agents(tmp_path, models):
         assert people.request(RUN, body, headers=one.headers)[0] == 200
         assert people.request(RUN, body, headers=one.headers)[0] == 429
         assert people.request(TASKS, headers=one.headers)[0] == 200
+
+
+def test_the_python_library_runs_agents_and_tells_what_happens(server):
+    client = offgrid.Client(host=server.url)
+    answer = client.agent.run("Do it.", max_steps=2, tools=SIX, max_tokens=60, seed=1)
+    assert answer["result"] == answer["output"] and answer["task_id"] == client.agent.tasks()[0]["id"]
+    events = list(client.agent.run("Do it.", max_steps=1, tools=[], stream=True, max_tokens=60, seed=2))
+    assert [events[0]["type"], events[-1]["type"]] == ["status", "done"]
+    assert client.agent.task(events[-1]["task_id"])["status"] == "completed"
+    assert client.agent.delete(events[-1]["task_id"])["success"]
+    client.agent.disable_tool("calculator")
+    assert "calculator" not in {tool["name"] for tool in client.agent.tools()}
+    assert "calculator" in {tool["name"] for tool in client.agent.tools(all=True)}
+    with pytest.raises(offgrid.BadRequest):
+        client.agent.run("Do it.", tools=["calculator"], stream=True)
+    client.agent.enable_tool("calculator")

@@ -156,8 +156,8 @@ class AgentRun:
         about = {"task_id": self.id, "steps": len(self.steps), "status": outcome.status}
         about["tokens_used"] = self.tally.prompt_tokens + self.tally.completion_tokens
         if self.error is None and outcome.is_answered:
-            error = {"error": outcome.error} if outcome.error else {}
-            self._emit({"type": "done", "output": outcome.output, **about, **error})
+            reason = {"reason": outcome.error} if outcome.error else {}  # "error" would look like a broken stream
+            self._emit({"type": "done", "output": outcome.output, **about, **reason})
         else:
             self._emit({"type": "error", "error": self.error.message if self.error else outcome.error, **about})
         self.ended.set()

@@ -81,7 +81,7 @@ EVENT = (
     {"type": "token", "token": str},
     {"type": "step", "step_type": STEP_TYPES, "step_id": int, "content": str, **TOOL_OF_STEP},
     {"type": "approval", "task_id": str, "call": str, "tool": str, "args": {str: object}},
-    {"type": "done", "output": str, **ENDED, "error?": str},
+    {"type": "done", "output": str, **ENDED, "reason?": str},
     {"type": "error", "error": str, **ENDED},
 )
 
