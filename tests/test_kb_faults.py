@@ -9,6 +9,12 @@ import pytest
 import tiny_models
 from running import RunningServer, wait_until
 
+from offgrid.errors import NotFound
+from offgrid.rag.knowledge import Knowledge
+from offgrid.sections import RagSettings
+from offgrid.store.db import Database
+from offgrid.store.documents import Documents as Store
+
 WATER = "Water boils at one hundred degrees at sea level."
 LONG = "\n\n".join(f"Paragraph {i} tells about water number {i} and nothing else at all." for i in range(400))
 HALF = "\ud800"  # of a surrogate pair: JSON can spell it, UTF-8 cannot
@@ -122,7 +128,8 @@ def test_what_is_uploaded_is_for_nobody_else_on_the_machine_to_read(server, stor
     asked = {"name": "long.txt", "content": LONG, "background": True}
     task = add(server, store, **asked, status=202)["task"]
     assert {path.stat().st_mode & 0o777 for path in uploads(server)} == {0o600}
-    assert finished(server, task["id"])["status"] == "completed"
+    ask(server, f"/v1/tasks/{task['id']}/cancel", {})
+    wait_until(lambda: not uploads(server))
 
 
 def begin(server, store: str, n: int) -> list[str]:
@@ -158,3 +165,87 @@ def test_a_file_that_has_not_changed_is_not_left_among_the_uploads(server, store
     task = add(server, store, "water.md", WATER, replace=True, background=True, status=202)["task"]
     assert finished(server, task["id"])["result"]["added"] == 0
     wait_until(lambda: not uploads(server))
+
+
+def test_the_model_that_is_chosen_for_an_empty_store_makes_its_vectors(server, store):
+    asked = {"embedding_model": "second", "datastore_id": store}
+    assert ask(server, "/v1/rag/enable", asked)["embedding_model"] == "second"
+    add(server, store, "water.md", WATER)
+    assert ask(server, f"/v1/rag/status?datastore_id={store}")["embedding_model"] == "second"
+
+
+def test_vectors_that_two_tasks_make_at_once_are_whole(server, store):
+    for i in range(3):
+        add(server, store, f"{i}.txt", f"{LONG[:2500]}{i}")
+    asked = {"embedding_model": "second", "datastore_id": store}
+    ids = [ask(server, "/v1/rag/enable", asked, status=202)["task"]["id"] for _ in range(2)]
+    assert [finished(server, id)["status"] for id in ids] == ["completed"] * 2
+    ids = []
+    for model in ("third", "first"):
+        asked = {"embedding_model": model, "datastore_id": store}
+        ids.append(ask(server, "/v1/rag/enable", asked, status=202)["task"]["id"])
+    ends = [finished(server, id) for id in ids]
+    assert "completed" in [end["status"] for end in ends]
+    assert all("Another embedding model" in end["error"] for end in ends if end["status"] == "failed")
+    found = ask(server, "/v1/documents/search", {"query": "water", "datastore_id": store, "min_score": -1})
+    assert found["mode"] == "hybrid" and found["results"]
+
+
+def test_one_thread_clears_away_however_many_deletions_there_are(tmp_path):
+    db = Database(tmp_path / "offgrid.db")
+    knowledge = Knowledge(db, None, None, None, None, RagSettings(), tmp_path)
+    has_begun, may_go_on, n_asked = threading.Event(), threading.Event(), []
+
+    class Documents:
+        def sweep(self) -> bool:
+            n_asked.append(1)
+            has_begun.set()
+            assert may_go_on.wait(5)
+            return False
+
+    knowledge.documents = Documents()
+    for _ in range(20):
+        knowledge.sweep()
+    sweeping = [thread for thread in threading.enumerate() if thread.name == "kb:sweep"]
+    assert len(sweeping) == 1 and has_begun.wait(5)
+    knowledge.sweep()  # while it works: it looks once more
+    may_go_on.set()
+    sweeping[0].join(5)
+    assert not sweeping[0].is_alive() and len(n_asked) >= 2
+    db.close()
+
+
+def test_what_is_to_be_cleared_away_is_found_without_reading_all_documents(tmp_path):
+    db = Database(tmp_path / "offgrid.db")
+    asked: list[str] = []
+    db._writer.set_trace_callback(asked.append)
+    Store(db).sweep()
+    db._writer.set_trace_callback(None)
+    query = next(statement for statement in asked if statement.startswith("SELECT"))
+    assert "documents_by_state" in db.row(f"EXPLAIN QUERY PLAN {query}")["detail"]
+    db.close()
+
+
+def test_a_text_that_was_deleted_while_somebody_asked_for_it_is_not_found(tmp_path):
+    db = Database(tmp_path / "offgrid.db")
+    with pytest.raises(NotFound):
+        Store(db).text(1)
+    db.close()
+
+
+def test_a_long_search_holds_up_nobody_who_only_looks_a_row_up(tmp_path):
+    db = Database(tmp_path / "offgrid.db")
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def wait() -> int:
+        entered.set()
+        return int(may_go_on.wait(5))
+
+    db._searcher.create_function("wait", 0, wait)
+    searching = threading.Thread(target=db.search, args=("SELECT wait()",))
+    searching.start()
+    assert entered.wait(5)
+    assert db.row("SELECT 1")[0] == 1
+    may_go_on.set()
+    searching.join()
+    db.close()

@@ -64,6 +64,8 @@ def enable(request: Request, app, asked: Asked) -> Response:
         raise ModelNotFound(f"There is no model {asked['embedding_model']!r}.")
     if model is not None and _needs_vectors(app, store, model, is_asked="embedding_model" in asked):
         task = knowledge.reembed(request.who.owner, store, model)
+    elif model is not None and store.space is None and "embedding_model" in asked:
+        knowledge.choose_model(store, model)  # for the first document
     knowledge.stores.change(store, is_on=True)
     name = model.id if task else store.space.model if store.space else model.id if model else None
     answer = {"success": True, "enabled": True, "embedding_model": name}

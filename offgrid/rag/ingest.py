@@ -135,7 +135,7 @@ class Ingest:
         chosen = self._space_of(self._current(store))
         most, overlap = store.chunk_tokens or self._chunk_tokens, store.overlap_tokens or self._overlap_tokens
         if chosen is None:
-            return chunking.chunk(parsed, chunking.estimate, most, overlap)
+            return chunking.chunk(parsed, chunking.estimate, most, min(overlap, most // 2))
         model = chosen[1]
         n_limit = model.lengths([], check).n_limit
         most = max(8, min(most, int(n_limit * LONGEST_SHARE)))

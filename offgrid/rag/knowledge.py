@@ -8,7 +8,7 @@ accepted is in the database until it is a document or was refused, and is gone o
 import logging
 import secrets
 import threading
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from offgrid.store.documents import Document, Documents
 from offgrid.store.intake import Accepted, Intake
 from offgrid.store.passages import Passages
 from offgrid.store.task_rows import Task
-from offgrid.store.tasks import Cancelled, Interrupted, Run, Tasks
+from offgrid.store.tasks import Interrupted, Run, Tasks
 
 if TYPE_CHECKING:  # they load numpy, which is not for the server's start
     from offgrid.rag.indexes import Indexes
@@ -62,18 +62,24 @@ class Knowledge:
         self._pool = pool
         self._catalog = catalog
         self._engine = engine
-        self._sweeping = threading.Lock()  # held while there may be something to clear away
+        self._sweeping = threading.Lock()  # held by the only thread that clears away
+        self._is_to_sweep = threading.Event()  # there may be something
+        self._making = threading.Lock()
+        self._made: Indexes | None = None
         self._is_stopping = False
         self._ingest = Ingest(
             *(self.stores, self.documents, self.passages, self._intake, lambda: self._indexes, self._space_of),
             *(settings.chunk_tokens, settings.overlap_tokens),
         )
 
-    @cached_property
+    @property
     def _indexes(self) -> "Indexes":
-        from offgrid.rag.indexes import Indexes
+        with self._making:  # two of them would not see each other's changes
+            if self._made is None:
+                from offgrid.rag.indexes import Indexes
 
-        return Indexes(self.passages, self._pool.budget.machine_bytes() // 4)
+                self._made = Indexes(self.passages, self._pool.budget.machine_bytes() // 4)
+            return self._made
 
     def start(self) -> None:
         """Go on with what an earlier server did not finish, and clear away what it left."""
@@ -86,7 +92,9 @@ class Knowledge:
 
     def _resume(self) -> None:
         for task in self._intake.tasks():
-            if self._tasks.resume(task, lambda run: self._take_in_all(run)) is None:
+            batch = _Batch(self, self._intake.of(task), task)
+            batch.has_rows.set()
+            if self._tasks.resume(task, batch.work, on_end=batch.end) is None:
                 self._give_up(task)
         kept = self._intake.uploads()
         for path in self.uploads.glob("*"):
@@ -105,8 +113,13 @@ class Knowledge:
         if not store.is_on:
             message = f"The data store {store.name!r} is switched off: POST /v1/rag/enable switches it on."
             raise Conflict(message, code="rag_disabled")
-        model, why = self._model_of_space(store)
-        return search(store, question, self.passages, self._indexes, model, why)
+        while True:
+            model, why = self._model_of_space(store)
+            found = search(store, question, self.passages, self._indexes, model, why)
+            now = None if found.hits else self.stores.by_number(store.number)
+            if now is None or now.space == store.space:
+                return found
+            store = replace(now, level=store.level)  # its vectors were another model's meanwhile
 
     def embedding_model(self, name: str = "") -> EmbeddingModel | None:
         """The embedding model of that name; without one the default, None when there is none. Raises ModelNotFound."""
@@ -127,7 +140,7 @@ class Knowledge:
     @property
     def index_bytes(self) -> int:
         """Memory that the vectors of all stores take now."""
-        return self._indexes.n_bytes if "_indexes" in self.__dict__ else 0
+        return 0 if self._made is None else self._made.n_bytes
 
     # --- adding ---
 
@@ -150,17 +163,13 @@ class Knowledge:
 
         Uploaded ones must be on the disk (fsync). Raises Unavailable.
         """
-        ready = threading.Event()  # the work begins when its rows are there
-
-        def work(run: Run):
-            ready.wait()
-            return self._take_in_all(run)
-
-        task = self._tasks.start(owner, "ingest", description, work)
+        batch = _Batch(self, files)
+        task = self._tasks.start(owner, "ingest", description, batch.work, on_end=batch.end)
+        batch.task = task.id
         try:
             self._intake.add(store, task.id, files)
         finally:
-            ready.set()
+            batch.has_rows.set()
         return task
 
     def reembed(self, owner: str, store: DataStore, model: EmbeddingModel) -> Task:
@@ -184,26 +193,37 @@ class Knowledge:
         self.sweep()
 
     def delete_store(self, store: DataStore) -> None:
-        self.stores.delete(store)
-        if store.space is not None:
-            self._indexes.forget(store)
+        if self._made is None:
+            self.stores.delete(store)
+        else:
+            with self._made.changing(store):  # whoever reads its vectors in finds all of them or none
+                self.stores.delete(store)
+                self._made.forget(store)
         self.sweep()
 
     def sweep(self) -> None:
         """Clear away what was deleted, in the background."""
-        threading.Thread(target=self._sweep, name="kb:sweep", daemon=True).start()
+        self._is_to_sweep.set()
+        if self._sweeping.acquire(blocking=False):
+            threading.Thread(target=self._sweep, name="kb:sweep", daemon=True).start()
 
     def _sweep(self) -> None:
-        with self._sweeping:
+        while True:
+            self._is_to_sweep.clear()
             try:
                 while not self._is_stopping and self.documents.sweep():
                     pass
             except Exception as error:  # the disk is full, or the database has been closed: the next start goes on
                 log.log(logging.DEBUG if self._is_stopping else logging.WARNING, "not cleared away: %s", error)
+            self._sweeping.release()
+            # Who came since then has found it taken, and has left the work to us.
+            if not self._is_to_sweep.is_set() or not self._sweeping.acquire(blocking=False):
+                return
 
     # --- the work of tasks ---
 
-    def _take_in_all(self, run: Run) -> dict:
+    def take_in_all(self, run: Run) -> dict:
+        """The files that a task was given become documents."""
         files = self._intake.of(run.task.id)
         added: list[str] = []
         failed: list[dict] = []
@@ -211,7 +231,7 @@ class Knowledge:
             with Reader(self._limits) as reader:
                 for i, file in enumerate(files):
                     self._take_in_one(run, file, reader, (i, len(files)), added, failed)
-        except Cancelled as error:
+        except BaseException as error:
             if not isinstance(error, Interrupted):
                 self._give_up(run.task.id)
             raise
@@ -226,17 +246,18 @@ class Knowledge:
         self, run: Run, file: Accepted, reader: Reader, place: tuple[int, int], added: list[str], failed: list[dict]
     ) -> None:
         i, n = place
+        run.check()
         try:
             store = self.stores.by_number(file.store)
             if store is None:
                 raise NotFound("The data store was deleted.", code="datastore_not_found")
             if file.does_replace and self._is_unchanged(store, file):
                 self._intake.give_up(file.number)
-                return
-            document = self._ingest.take_in(
-                store, file, reader, run.check, lambda share: run.report(100 * (i + share) / n)
-            )
-            added.append(document.id)
+            else:
+                document = self._ingest.take_in(
+                    store, file, reader, run.check, lambda share: run.report(100 * (i + share) / n)
+                )
+                added.append(document.id)
         except ApiError as error:
             if is_end_of_server(error):
                 raise Interrupted from None
@@ -252,6 +273,18 @@ class Knowledge:
 
         known = self.documents.hash_of(store, file.name)
         return known is not None and hash_file(file.path, lambda: None)[0] == known
+
+    def end_of_batch(self, task: str, files: list[Accepted]) -> None:
+        """Nothing is left of it but documents: its task was cancelled before it began, or its store was deleted."""
+        if self._is_stopping:
+            return
+        try:
+            self._give_up(task)
+            for file in files:
+                if file.is_upload:
+                    file.path.unlink(missing_ok=True)
+        except Exception:  # the next start does it
+            log.exception("what the task %s left was not cleared away", task)
 
     def _give_up(self, task: str) -> None:
         for file in self._intake.of(task):
@@ -331,3 +364,25 @@ class Knowledge:
         if not model.matches(store.space):
             return None, f"The vectors were made by another file than the {store.space.model} that is there now."
         return model, ""
+
+
+class _Batch:
+    """Files that one task takes in. `has_rows`: they are kept, so that its work may begin."""
+
+    def __init__(self, knowledge: Knowledge, files: list[Accepted], task: str = ""):
+        self.task = task
+        self.has_rows = threading.Event()
+        self._knowledge, self._files = knowledge, files
+        self._is_to_go_on = False
+
+    def work(self, run: Run) -> dict:
+        self.has_rows.wait()
+        try:
+            return self._knowledge.take_in_all(run)
+        except Interrupted:
+            self._is_to_go_on = True
+            raise
+
+    def end(self) -> None:
+        if not self._is_to_go_on:
+            self._knowledge.end_of_batch(self.task, self._files)

@@ -170,8 +170,12 @@ class DataStores:
             return Space(made.lastrowid, model, file, n_dim)
 
     def use_space(self, store: DataStore, space: Space) -> bool:
-        """Search these vectors from now on; False, and nothing has changed, while a document lacks its own."""
+        """Search these vectors from now on; False, and nothing has changed, while a document lacks its own.
+
+        Raises Conflict: another space was chosen meanwhile, and this one is no more.
+        """
         with self._db.write() as sql:
+            check_space(sql, space)
             lacking = sql.execute(
                 "SELECT 1 FROM documents AS d WHERE d.store = ? AND d.state = 'ready' AND NOT EXISTS"
                 " (SELECT 1 FROM document_vectors WHERE document = d.number AND space = ?)",
@@ -186,6 +190,12 @@ class DataStores:
     def _one(self, condition: str, **values: Any) -> DataStore | None:
         row = self._db.row(f"{_SEEN} AND {condition}", values)
         return _store(row) if row else None
+
+
+def check_space(sql: sqlite3.Connection, space: Space) -> None:
+    """Raises Conflict when it is no more."""
+    if sql.execute("SELECT 1 FROM vector_spaces WHERE number = ?", (space.number,)).fetchone() is None:
+        raise Conflict("Another embedding model was chosen for this data store meanwhile.", code="embedding_model")
 
 
 def _insert(

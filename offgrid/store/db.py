@@ -1,6 +1,7 @@
-"""The database: one SQLite file, one connection that writes, one that reads.
+"""The database: one SQLite file, one connection that writes, one that reads, one that searches.
 
-Two connections, so that a slow SD card's sync never stalls somebody whose key is only being looked up. Knows no table
+Several connections, so that neither a slow SD card's sync nor a search through many passages, which takes seconds,
+stalls somebody whose key is only being looked up. Knows no table
 but its own record of migrations. Must stay true: what `write` has committed survives a power cut (WAL with
 synchronous=FULL); a failed write leaves nothing behind.
 """
@@ -31,13 +32,14 @@ class Database:
     def __init__(self, path: Path, migrations: Sequence[tuple[str, str]] = MIGRATIONS):
         """Open or make the file and bring its shape up to date. Raises SetupError."""
         self.path = path
-        self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._write_lock, self._read_lock, self._search_lock = (threading.Lock() for _ in range(3))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its other files the same rights
             self._writer = _connect(path)
             self._migrate(migrations)
             self._reader = _connect(path)
+            self._searcher = _connect(path)
         except (sqlite3.Error, OSError) as error:
             raise SetupError(
                 f"The database {path} cannot be used: {error}. If it is damaged, `offgrid.py restore` puts a backup "
@@ -65,6 +67,11 @@ class Database:
         with self._read_lock:
             return self._reader.execute(sql, parameters).fetchall()
 
+    def search(self, sql: str, parameters: Sequence | dict = ()) -> list[sqlite3.Row]:
+        """The same, for what may take long: only other searches wait for it."""
+        with self._search_lock:
+            return self._searcher.execute(sql, parameters).fetchall()
+
     def row(self, sql: str, parameters: Sequence | dict = ()) -> sqlite3.Row | None:
         """The first row of one SELECT."""
         with self._read_lock:
@@ -77,7 +84,8 @@ class Database:
         return sum(part.stat().st_size for part in parts if part.exists())
 
     def close(self) -> None:
-        with self._write_lock, self._read_lock:
+        with self._write_lock, self._read_lock, self._search_lock:
+            self._searcher.close()
             self._reader.close()
             self._writer.close()
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from offgrid.errors import Conflict, NotFound
-from offgrid.store.datastores import DataStore, Space
+from offgrid.store.datastores import DataStore, Space, check_space
 from offgrid.store.db import Database
 
 INCOMING, READY, GONE = "incoming", "ready", "gone"
@@ -93,8 +93,9 @@ class Documents:
             return row.lastrowid
 
     def add_chunks(self, store: DataStore, number: int, first: int, chunks: Sequence[NewChunk]) -> None:
-        """Chunks of a document that comes in, the positions `first` and on."""
+        """Chunks of a document that comes in, the positions `first` and on. Raises NotFound: it was given up."""
         with self._db.write() as sql:
+            _incoming(sql, number)
             sql.executemany(
                 "INSERT INTO chunks (store, document, position, start_char, end_char, page, heading, text, words)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -148,9 +149,7 @@ class Documents:
         with self._db.write() as sql:
             if _check_store(sql, store) != (space.number if space else None):
                 raise SpaceChanged
-            row = sql.execute("SELECT * FROM documents WHERE number = ? AND state = ?", (number, INCOMING)).fetchone()
-            if row is None:
-                raise NotFound("The document was given up while it came in.", code="document_not_found")
+            row = _incoming(sql, number)
             old = _check_new(sql, store.number, row["name"], row["hash"], does_replace=does_replace)
             if old is not None:
                 sql.execute("UPDATE documents SET state = ? WHERE number = ?", (GONE, old))
@@ -175,16 +174,23 @@ class Documents:
         return [row["number"] for row in rows]
 
     def pack_vectors(self, number: int, space: Space) -> None:
-        """The parts are complete: make them one block. Nothing when the document went meanwhile."""
+        """The parts are complete: make them one block. Nothing when the document went meanwhile.
+
+        Raises Conflict: the store was given another space meanwhile, and this one is no more.
+        """
         with self._db.write() as sql:
-            if sql.execute("SELECT 1 FROM documents WHERE number = ? AND state = ?", (number, READY)).fetchone():
+            check_space(sql, space)
+            place = (number, space.number)
+            if sql.execute("SELECT 1 FROM document_vectors WHERE document = ? AND space = ?", place).fetchone():
+                sql.execute("DELETE FROM vector_parts WHERE document = ? AND space = ?", place)  # somebody was quicker
+            elif sql.execute("SELECT 1 FROM documents WHERE number = ? AND state = ?", (number, READY)).fetchone():
                 _pack(sql, number, space)
 
     # --- being there ---
 
     def list(self, store: DataStore, limit: int, offset: int) -> "list[Document]":
         """Newest first."""
-        rows = self._db.read(
+        rows = self._db.search(
             "SELECT * FROM documents WHERE store = ? AND state = ? ORDER BY number DESC LIMIT ? OFFSET ?",
             (store.number, READY, limit, offset),
         )
@@ -221,7 +227,10 @@ class Documents:
         return row["hash"] if row else None
 
     def text(self, number: int) -> str:
+        """Raises NotFound: it was deleted meanwhile."""
         row = self._db.row("SELECT data FROM document_texts WHERE document = ?", (number,))
+        if row is None:
+            raise NotFound("The document was deleted.", code="document_not_found")
         return zlib.decompress(row["data"]).decode()
 
     # --- going ---
@@ -245,7 +254,7 @@ class Documents:
         """Give up what comes in for nobody: for the start, when nobody works on any."""
         with self._db.write() as sql:
             sql.execute(
-                "UPDATE documents SET state = ? WHERE state = ? AND number NOT IN"
+                "UPDATE documents SET state = ? WHERE state <> 'ready' AND state = ? AND number NOT IN"
                 " (SELECT document FROM intake WHERE document IS NOT NULL)",
                 (GONE, INCOMING),
             )
@@ -253,7 +262,10 @@ class Documents:
     def sweep(self) -> bool:
         """Clear away a little of what has gone; False when nothing is left of it."""
         with self._db.write() as sql:
-            row = sql.execute("SELECT number FROM documents WHERE state = ? LIMIT 1", (GONE,)).fetchone()
+            row = sql.execute(
+                "SELECT number FROM documents WHERE state <> 'ready' AND state = ? LIMIT 1",  # so the index is used
+                (GONE,),
+            ).fetchone()
             if row is None:
                 sql.execute("DELETE FROM datastores WHERE is_gone")
                 return False
@@ -272,6 +284,14 @@ def _check_store(sql: sqlite3.Connection, store: DataStore) -> int | None:
     if row is None:
         raise NotFound(f"The data store {store.name!r} was deleted.", code="datastore_not_found")
     return row["space"]
+
+
+def _incoming(sql: sqlite3.Connection, number: int) -> sqlite3.Row:
+    """The row of a document that comes in. Raises NotFound: it was given up, as its store was deleted, say."""
+    row = sql.execute("SELECT * FROM documents WHERE number = ? AND state = ?", (number, INCOMING)).fetchone()
+    if row is None:
+        raise NotFound("The document was given up while it came in.", code="document_not_found")
+    return row
 
 
 def _check_new(sql: sqlite3.Connection, store: int, name: str, hash: bytes, *, does_replace: bool) -> int | None:
@@ -308,7 +328,7 @@ def _pack(sql: sqlite3.Connection, number: int, space: Space) -> None:
     if len(data) != 4 * space.n_dim * n_chunks:
         raise RuntimeError(f"document {number} has {n_chunks} chunks and {len(data)} bytes of vectors")
     sql.execute("INSERT OR REPLACE INTO document_vectors VALUES (?, ?, ?)", (number, space.number, data))
-    sql.execute("DELETE FROM vector_parts WHERE document = ?", (number,))
+    sql.execute("DELETE FROM vector_parts WHERE document = ? AND space = ?", (number, space.number))
 
 
 def _document(row: sqlite3.Row) -> Document:

@@ -58,7 +58,10 @@ class Intake:
 
     def note_document(self, number: int, document: int | None) -> None:
         with self._db.write() as sql:
-            sql.execute("UPDATE intake SET document = ? WHERE number = ?", (document, number))
+            sql.execute(  # nothing when the document has been cleared away with its store
+                "UPDATE intake SET document = (SELECT number FROM documents WHERE number = ?) WHERE number = ?",
+                (document, number),
+            )
 
     def give_up(self, number: int) -> None:
         with self._db.write() as sql:

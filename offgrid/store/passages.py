@@ -55,7 +55,7 @@ class Passages:
         if only is not None:
             condition = "AND d.number IN (SELECT value FROM json_each(?))"
             values.append(json.dumps(sorted(only)))
-        return [row["number"] for row in self._db.read(_FOUND.format(only=condition), [*values, n])]
+        return [row["number"] for row in self._db.search(_FOUND.format(only=condition), [*values, n])]
 
     def get(self, store: DataStore, numbers: Collection[int]) -> dict[int, Passage]:
         """By their numbers; those that are no longer there are left out."""
@@ -69,7 +69,7 @@ class Passages:
 
     def documents(self, store: DataStore) -> list[sqlite3.Row]:
         """number, id, name, metadata (JSON), created_at of every document, for filters."""
-        return self._db.read(
+        return self._db.search(
             "SELECT number, id, name, metadata, created_at FROM documents WHERE store = ? AND state = ?",
             (store.number, READY),
         )

@@ -115,7 +115,8 @@ class Tasks:
         """A new task; `work` is called as soon as a thread is free.
 
         `at_once`: on a thread of its own, now, for work that mostly waits. `on_end` is called by the thread that worked
-        once the end is kept, and must not raise. Raises Unavailable when there are too many.
+        once the end is kept, or by the one that cancelled what had waited, and must not raise. Raises Unavailable when
+        there are too many.
         """
         with self._changed:
             if self._is_stopping:
@@ -127,11 +128,11 @@ class Tasks:
                 raise Unavailable(f"{n} tasks are unfinished, and that is the most.", retry_after_s=10)
             return self._begin(self._rows.add(owner, name, description), work, is_at_once=at_once, on_end=on_end)
 
-    def resume(self, id: str, work: Work) -> Task | None:
+    def resume(self, id: str, work: Work, on_end: Callable[[], None] = lambda: None) -> Task | None:
         """Go on with a task that an earlier server did not finish; None when there is no such task."""
         with self._changed:
             task = self._rows.reopen(id)
-            return None if task is None else self._begin(task, work)
+            return None if task is None else self._begin(task, work, on_end=on_end)
 
     def get(self, owner: str, id: str) -> Task:
         """Raises NotFound, also for somebody else's."""
@@ -154,10 +155,13 @@ class Tasks:
             if run is None:
                 raise Conflict(f"The task has already ended: it is {task.status}.", code="task_finished")
             run.is_cancelled = True
-            if run in self._waiting:
+            has_waited = run in self._waiting
+            if has_waited:
                 self._waiting.remove(run)
                 self._end(run, status="cancelled")
-            return run.task
+        if has_waited:
+            run.on_end()
+        return run.task
 
     def delete(self, owner: str, id: str) -> None:
         """Forget a task that has ended. Raises NotFound, Conflict while it has not."""

@@ -73,7 +73,11 @@ def create_store(request: Request, app, asked: Asked) -> Response:
     sizes = {"chunk_tokens": asked.get("chunk_size", 0), "overlap_tokens": asked.get("chunk_overlap", 0)}
     store = knowledge.stores.create(request.who.owner, asked["name"], asked["description"], **sizes)
     if model is not None:
-        knowledge.choose_model(store, model)
+        try:
+            knowledge.choose_model(store, model)
+        except BaseException:  # who asks again must not find the name taken
+            knowledge.delete_store(store)
+            raise
     return Response.json(as_json(app, open_store(request, app, store.id)), status=201)
 
 
