@@ -1,11 +1,13 @@
 """Data stores as LoLLMs' clients manage them, among people who share them; without a model, so by words."""
 
 import json
+import sqlite3
 import time
 import urllib.request
 
 import pytest
 from people import People
+from running import wait_until
 
 TEXT = "Nobody may be judged twice for the same deed."
 BOUNDARY = "----b"
@@ -174,3 +176,15 @@ def test_an_account_that_goes_takes_its_stores_along(people, store):
     assert people.request(f"/v1/users/{leaver.id}", headers=people.admin, method="DELETE")[0] == 200
     ask(people, people.bob, f"/lollms/v1/datastores/{made}", status=404)
     assert ask(people, people.ada, f"/lollms/v1/datastores/{store}/shared-with") == []
+    with sqlite3.connect(people.server.data_dir / "offgrid.db") as db:
+        wait_until(lambda: db.execute("SELECT count(*) FROM datastores WHERE id = ?", (made,)).fetchone()[0] == 0)
+        assert db.execute("SELECT count(*) FROM chunks WHERE text LIKE 'Secret words%'").fetchone()[0] == 0
+
+
+def test_passages_overlap_by_half_at_most(people):
+    sizes = {"chunk_size": 65, "chunk_overlap": 64}
+    store = ask(people, people.ada, "/lollms/v1/datastores", {"name": "overlap", **sizes}, status=201)["id"]
+    text = " ".join(f"Line {i} is short." for i in range(200))
+    body = {"name": "lines.txt", "content": text, "datastore_id": store}
+    n_chunks = ask(people, people.ada, "/v1/documents/ingest", body)["document"]["chunks"]
+    assert n_chunks < 50  # with nearly all of one in the next: one for each sentence

@@ -249,3 +249,13 @@ def test_a_long_search_holds_up_nobody_who_only_looks_a_row_up(tmp_path):
     may_go_on.set()
     searching.join()
     db.close()
+
+
+def test_a_document_is_deleted_in_the_store_that_the_address_names(server, store):
+    ask(server, "/v1/documents/ingest", {"name": "same.md", "content": WATER})
+    add(server, store, "same.md", WATER)
+    ask(server, f"/v1/documents/delete?id=same.md&datastore_id={store}", {}, method="POST")
+    assert ask(server, f"/v1/documents?datastore_id={store}")["total"] == 0
+    assert ask(server, "/v1/documents/same.md")["name"] == "same.md"
+    error = ask(server, "/v1/documents/delete?id=same.md&store=x", {}, status=400, method="POST")["error"]
+    assert error["param"] == "store"

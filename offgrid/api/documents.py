@@ -3,7 +3,7 @@
 from offgrid.api import paging
 from offgrid.api.answers import DONE, PAGE
 from offgrid.api.endpoint import endpoint
-from offgrid.api.fields import Asked, Field
+from offgrid.api.fields import Asked, Field, Object
 from offgrid.api.knowledge import DOCUMENT, STORE, as_json, store_for
 from offgrid.api.shapes import Text
 from offgrid.api.uploads import MAX_NAME_CHARS
@@ -11,6 +11,7 @@ from offgrid.errors import BadRequest
 from offgrid.web.message import Request, Response
 
 WHICH = (Field("id", Text(1, MAX_NAME_CHARS, is_unicode=True), "The document's id or its name."), STORE)
+_NAMED = Object(*WHICH)
 
 
 @endpoint(query=(*paging.PAGE, STORE), answer={"documents": [DOCUMENT], **PAGE})
@@ -51,17 +52,18 @@ def delete_by_query(request: Request, app, asked: Asked) -> Response:
 @endpoint(body=WHICH, answer=DONE)
 def delete_by_body(request: Request, app, asked: Asked) -> Response:
     """Delete the document that `id` names, for programs that cannot send DELETE."""
-    return _delete(request, app, asked, request.query.get("id") or _id_of(asked))
+    named = _NAMED.read_query(request.query) | asked  # some clients say it in the address
+    return _delete(request, app, named, _id_of(named))
 
 
-def _delete(request: Request, app, asked: Asked, id: str) -> Response:
+def _delete(request: Request, app, asked: Asked | dict, id: str) -> Response:
     store = store_for(request, app, asked, "read_write")
     document = app.knowledge.documents.get(store, id)
     app.knowledge.delete(store, document)
     return Response.json({"success": True, "message": f"{document.name!r} is deleted."})
 
 
-def _id_of(asked: Asked) -> str:
+def _id_of(asked: Asked | dict) -> str:
     if "id" not in asked:
         raise BadRequest("id is missing: the document's id or its name.", param="id")
     return asked["id"]

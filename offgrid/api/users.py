@@ -66,7 +66,9 @@ def get_user(request: Request, app, id: str) -> Response:
 @endpoint(answer={"status": "deleted"}, errors=(409,))
 def delete_user(_request: Request, app, id: str) -> Response:
     """Delete an account with its keys, its logins and everything it owns."""
+    stores = app.knowledge.stores.list(id, "")
     app.accounts.users.delete(id)
+    app.knowledge.forget([store for store in stores if store.owner == id])
     app.workspaces.delete(id)
     return Response.json({"status": "deleted"})
 

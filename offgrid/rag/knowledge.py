@@ -201,6 +201,14 @@ class Knowledge:
                 self._made.forget(store)
         self.sweep()
 
+    def forget(self, stores: list[DataStore]) -> None:
+        """Stores that went with their owner's account."""
+        for store in stores:
+            if self._made is not None:
+                with self._made.changing(store):
+                    self._made.forget(store)
+        self.sweep()
+
     def sweep(self) -> None:
         """Clear away what was deleted, in the background."""
         self._is_to_sweep.set()
