@@ -8,20 +8,21 @@ come in of it is given up, unless the server itself is ending.
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from offgrid.errors import BadRequest, NotFound, Unavailable
+from offgrid.errors import BadRequest, InsufficientMemory, NotFound, Unavailable
 from offgrid.rag import chunk as chunking
-from offgrid.rag.embedding import Check, EmbeddingModel
+from offgrid.rag.embedding import CHECK_INTERVAL_S, Check, EmbeddingModel
 from offgrid.rag.parsed import Parsed
 from offgrid.store.datastores import DataStore, DataStores, Space
 from offgrid.store.documents import Document, Documents, NewChunk, NewDocument, SpaceChanged
 from offgrid.store.intake import Accepted, Intake
 from offgrid.store.passages import Passages
-from offgrid.store.tasks import Interrupted
+from offgrid.store.tasks import Interrupted, Run
 
 if TYPE_CHECKING:  # it loads numpy, which is not for the server's start
     from offgrid.rag.indexes import Indexes
@@ -30,6 +31,7 @@ N_EMBEDDED = 32  # chunks of one request: some seconds on a Pi, so that little i
 N_KEPT_AT_ONCE = 200  # chunks of one transaction
 LONGEST_SHARE = 0.8  # of what the model takes in; the rest is for the headings and for how words merge
 READ_BYTES = 1 << 20
+N_TRIES, RETRY_S = 30, 10  # of work in the background, while models are busy
 
 Report = Callable[[float], None]  # the share that is done, 0 to 1
 
@@ -174,6 +176,22 @@ class Ingest:
 def is_end_of_server(error: BaseException) -> bool:
     """Whether the work is to be gone on with at the next start."""
     return isinstance(error, Interrupted) or (isinstance(error, Unavailable) and error.code == "server_stopping")
+
+
+def patiently(run: Run, take_in: Callable[[], Document]) -> Document:
+    """Take a file in, and again after a while where the model had no room or no time for it. Raises as `take_in`."""
+    for _ in range(N_TRIES - 1):
+        try:
+            return take_in()
+        except (InsufficientMemory, Unavailable) as error:
+            if is_end_of_server(error):
+                raise
+            run.note(f"{error.message} Tried again in {RETRY_S} s.", "warning")
+        ends_at = time.monotonic() + RETRY_S
+        while (left_s := ends_at - time.monotonic()) > 0:
+            run.check()
+            time.sleep(min(left_s, CHECK_INTERVAL_S))
+    return take_in()
 
 
 def _fitted(chunks: list[NewChunk], count: chunking.Count, n_limit: int) -> list[NewChunk]:

@@ -16,7 +16,7 @@ from offgrid.engine.catalog import Catalog, ModelFile
 from offgrid.engine.pool import Pool
 from offgrid.errors import ApiError, BadRequest, Conflict, ModelNotFound, NotFound, StorageFull
 from offgrid.rag.embedding import Check, EmbeddingModel
-from offgrid.rag.ingest import Ingest, is_end_of_server
+from offgrid.rag.ingest import Ingest, is_end_of_server, patiently
 from offgrid.rag.reader import Reader
 from offgrid.rag.readers.limits import Limits
 from offgrid.sections import EngineSettings, RagSettings
@@ -57,7 +57,7 @@ class Knowledge:
         self.stores = DataStores(db)
         self.documents = Documents(db)
         self.passages = Passages(db)
-        self._intake = Intake(db)
+        self._intake = Intake(db, uploads)
         self._tasks = tasks
         self._pool = pool
         self._catalog = catalog
@@ -98,7 +98,7 @@ class Knowledge:
                 self._give_up(task)
         kept = self._intake.uploads()
         for path in self.uploads.glob("*"):
-            if str(path) not in kept:
+            if path.name not in kept:
                 path.unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -262,9 +262,11 @@ class Knowledge:
             if file.does_replace and self._is_unchanged(store, file):
                 self._intake.give_up(file.number)
             else:
-                document = self._ingest.take_in(
-                    store, file, reader, run.check, lambda share: run.report(100 * (i + share) / n)
-                )
+
+                def report(share: float) -> None:
+                    run.report(100 * (i + share) / n)
+
+                document = patiently(run, lambda: self._ingest.take_in(store, file, reader, run.check, report))
                 added.append(document.id)
         except ApiError as error:
             if is_end_of_server(error):

@@ -32,8 +32,10 @@ class Accepted:
 class Intake:
     """Every method may be called from any thread."""
 
-    def __init__(self, db: Database):
+    def __init__(self, db: Database, uploads: Path):
+        """`uploads`: the folder of uploaded files; kept are their names there, as the folder may be moved."""
         self._db = db
+        self._uploads = uploads
 
     def add(self, store: DataStore, task: str, files: Sequence[Accepted]) -> None:
         with self._db.write() as sql:
@@ -46,14 +48,14 @@ class Intake:
     def of(self, task: str) -> list[Accepted]:
         """What is left of it, in order."""
         rows = self._db.read("SELECT * FROM intake WHERE task = ? ORDER BY number", (task,))
-        return [_accepted(row) for row in rows]
+        return [self._accepted(row) for row in rows]
 
     def tasks(self) -> list[str]:
         """Those that have something left, the oldest first."""
         return [row["task"] for row in self._db.read("SELECT task FROM intake GROUP BY task ORDER BY min(number)")]
 
     def uploads(self) -> set[str]:
-        """The paths of all uploaded files that still belong to somebody."""
+        """The names of all uploaded files that still belong to somebody."""
         return {row["path"] for row in self._db.read("SELECT path FROM intake WHERE is_upload")}
 
     def note_document(self, number: int, document: int | None) -> None:
@@ -67,26 +69,12 @@ class Intake:
         with self._db.write() as sql:
             sql.execute("DELETE FROM intake WHERE number = ?", (number,))
 
-    def move(self, task: str, new_task: str) -> None:
-        """Another task goes on with what is left."""
-        with self._db.write() as sql:
-            sql.execute("UPDATE intake SET task = ? WHERE task = ?", (new_task, task))
+    def _accepted(self, row: sqlite3.Row) -> Accepted:
+        path = self._uploads / row["path"] if row["is_upload"] else Path(row["path"])
+        about = (row["content_type"], json.loads(row["metadata"]), bool(row["does_replace"]))
+        return Accepted(row["name"], path, bool(row["is_upload"]), *about, row["number"], row["store"], row["document"])
 
 
 def _columns(file: Accepted) -> tuple:
     about = (file.content_type, json.dumps(file.metadata or {}), file.does_replace)
-    return (file.name, str(file.path), file.is_upload, *about)
-
-
-def _accepted(row: sqlite3.Row) -> Accepted:
-    return Accepted(
-        row["name"],
-        Path(row["path"]),
-        bool(row["is_upload"]),
-        row["content_type"],
-        json.loads(row["metadata"]),
-        bool(row["does_replace"]),
-        row["number"],
-        row["store"],
-        row["document"],
-    )
+    return (file.name, file.path.name if file.is_upload else str(file.path), file.is_upload, *about)
