@@ -12,7 +12,7 @@ from offgrid.agents.tools.tool import Tool
 
 WHO = "You solve tasks step by step."
 NEXT = "Call another tool, or answer."
-LAST = "Answer now. No more tools can be called."
+LAST = "Answer now."  # a small model would repeat a reason as its answer
 AGAIN = "You made this very call before. Do something else, or answer."
 CUT = "That step was too long and was cut. Write a shorter one."
 OBSERVATION = "Observation: "
