@@ -7,7 +7,7 @@ HELLO = "Hello!"
 
 
 def client_of(server, key: str = "none") -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server.url, api_key=key, max_retries=0, timeout=60)
+    return anthropic.Anthropic(base_url=server.url, api_key=key, max_retries=0, timeout=110)
 
 
 def asked(content: object = HELLO, **fields) -> dict:

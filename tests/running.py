@@ -62,7 +62,7 @@ class RunningServer:
         head = {"Content-Type": "application/json", **(headers or {})}
         asked = urllib.request.Request(self.url + path, data, head, method=method)
         try:
-            answer = urllib.request.urlopen(asked, timeout=60)
+            answer = urllib.request.urlopen(asked, timeout=110)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:

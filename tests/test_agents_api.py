@@ -278,7 +278,7 @@ def test_the_python_library_runs_agents_and_tells_what_happens(server):
     client = offgrid.Client(host=server.url)
     answer = client.agent.run("Do it.", max_steps=2, tools=SIX, max_tokens=60, seed=1)
     assert answer["result"] == answer["output"] and answer["task_id"] == client.agent.tasks()[0]["id"]
-    events = list(client.agent.run("Do it.", max_steps=1, tools=[], stream=True, max_tokens=60, seed=2))
+    events = list(client.agent.run("Do it.", max_steps=1, tools=[], stream=True, max_tokens=600, seed=2))
     assert [events[0]["type"], events[-1]["type"]] == ["status", "done"]
     assert client.agent.task(events[-1]["task_id"])["status"] == "completed"
     assert client.agent.delete(events[-1]["task_id"])["success"]

@@ -19,8 +19,8 @@ from offgrid.web.message import Request
 from offgrid.web.router import Route
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
-# llama-server's, which are no family of their own
-OWN_COMPUTING = {"/tokenize", "/detokenize", "/apply-template", "/infill", "/rerank", "/v1/rerank"}
+# llama-server's, and OffGrid's own: no family that can be switched off
+OWN_COMPUTING = {"/tokenize", "/detokenize", "/apply-template", "/infill", "/rerank", "/v1/rerank", "/v1/agents/run"}
 
 
 def test_every_route_of_a_family_is_of_its_service_and_what_computes_can_be_switched_off():

@@ -70,7 +70,7 @@ def _exchanges(text: str) -> list[tuple[str, str]]:
 
 
 def _ask(port: int, method: str, path: str, body: str, masks: Masks) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=110)
     connection.request(method, path, body.encode() or None, {"Content-Type": "application/json"} if body else {})
     answer = connection.getresponse()
     text, kind = answer.read().decode(), answer.headers.get_content_type()
