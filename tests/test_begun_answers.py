@@ -160,3 +160,7 @@ def test_every_family_answers_with_the_continuation_alone(server, path, body, pl
     for step in place:
         answer = answer[step]
     assert answer == ", 2, 3" or (path == "/apply-template" and answer.endswith("assistant\n1"))
+
+
+def test_a_conversation_without_messages_has_not_begun_an_answer():
+    assert begun_answer([]) == ([], None)

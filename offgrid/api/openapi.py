@@ -117,8 +117,8 @@ def _body(made: Endpoint) -> dict:
 
 def _with_files(fields: Object) -> dict:
     schema = fields.form_schema()
-    files = {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}}
-    return schema | {"properties": {**schema["properties"], "file": files | {"description": "One file, or several."}}}
+    file = {"contentMediaType": "application/octet-stream", "description": "A file; several of them may come."}
+    return schema | {"properties": {**schema["properties"], "file": file}}
 
 
 def _responses(route: Route) -> dict[str, dict]:

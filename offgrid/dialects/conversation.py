@@ -41,8 +41,8 @@ def conversation(
 def begun_answer(messages: list[dict]) -> tuple[list[dict], str | None]:
     """A conversation that ends with an answer is to be gone on with: (the same with a mark in that answer's place, the
     answer so far). None: it ends otherwise, with calls for one."""
-    last = messages[-1]
-    if last["role"] != "assistant" or last.get("tool_calls"):
+    last = messages[-1] if messages else None
+    if last is None or last["role"] != "assistant" or last.get("tool_calls"):
         return messages, None
     return [*messages[:-1], {**last, "content": _BEGUN}], last.get("content") or ""
 
