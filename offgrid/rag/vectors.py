@@ -25,7 +25,7 @@ SLABS_FOR_TWO = 2  # from so many on two threads compare: some milliseconds' wor
 # A float32 product of two unit vectors with n_dim up to some thousands is this exact, with whatever order of additions.
 ROUNDING = 1e-5
 # How many rows the signs let through: docs/knowledge-speed.md has what was found with how many.
-LIKELY_SHARE = 0.02  # of the rows
+LIKELY_SHARE = 0.015  # of the rows
 LIKELY_PER_RESULT = 100
 LIKELY_AT_LEAST = 1000
 LIKELY_SAMPLE = 500  # of the likely ones: enough to guess the distance within which they all are
